@@ -1,0 +1,32 @@
+//! The composition root: brand, plugs and command line become an exit code.
+
+use std::process::ExitCode;
+
+use disco_sdk::TargetResolver;
+
+use crate::brand::Brand;
+use crate::cli;
+
+/// One branded binary, ready to run. A generated brand crate is one expression that builds and runs this.
+pub struct Appliance {
+    pub(crate) brand: Brand,
+    pub(crate) resolver: Option<Box<dyn TargetResolver>>,
+}
+
+impl Appliance {
+    /// An appliance with a brand and without plugs.
+    pub fn new(brand: Brand) -> Self {
+        Appliance { brand, resolver: None }
+    }
+
+    /// Lets this resolver find the provisioning brokers, instead of the baked list.
+    pub fn target_resolver(mut self, resolver: impl TargetResolver + 'static) -> Self {
+        self.resolver = Some(Box::new(resolver));
+        self
+    }
+
+    /// Runs the command line that the process was started with.
+    pub fn run(self) -> ExitCode {
+        cli::run(&self, std::env::args_os())
+    }
+}

@@ -1,0 +1,198 @@
+//! What this binary was made to be: the spec's values, typed, immutable, passed and never global.
+//!
+//! A generated brand crate fills [`Brand`] from `env!` constants that xtask sets (`DISCO_BAKED_…`). The parsers here
+//! are `const fn`s, so a value that does not parse stops the brand's compilation, not the node's start.
+
+/// The resolved spec inside a binary.
+#[derive(Debug, Clone, Copy)]
+pub struct Brand {
+    /// Short name, `^[a-z][a-z0-9-]{0,30}$`: `acme`.
+    pub name: &'static str,
+    /// Name of the binary and of the package: `acme-disco`.
+    pub binary: &'static str,
+    /// Name for people: `ACME Disco`.
+    pub display_name: &'static str,
+    /// Who ships it.
+    pub vendor: &'static str,
+    /// Whom to ask, `Name <address>`.
+    pub contact: &'static str,
+    /// Where to read on.
+    pub url: &'static str,
+    /// SPDX expression of the package's licence.
+    pub license: &'static str,
+    /// One line for package lists.
+    pub summary: &'static str,
+    /// Version of the package; the project's own unless the spec says otherwise.
+    pub version: &'static str,
+    /// Release (rpm) or revision (deb) of the package.
+    pub release: &'static str,
+    /// Where things lie on the node.
+    pub paths: Paths,
+    /// Defaults of the DISCO client.
+    pub client: ClientDefaults,
+    /// Security of the configured node.
+    pub security: SecurityDefaults,
+    /// Settings of the brokers that serve this brand.
+    pub broker: BrokerDefaults,
+    /// The node's server in provisioning mode.
+    pub provisioning: ProvisioningDefaults,
+    /// SHA-256 of the resolved spec in hex, secrets as digests.
+    pub spec_digest: &'static str,
+}
+
+/// Every path that the product uses derives from these; all absolute.
+#[derive(Debug, Clone, Copy)]
+pub struct Paths {
+    /// Directory of the binary.
+    pub bindir: &'static str,
+    /// Directory of the configuration; `server.conf` lies here.
+    pub etcdir: &'static str,
+    /// State: parameters, module storage, sandbox scratch, reports.
+    pub vardir: &'static str,
+    /// Directory of log files.
+    pub logdir: &'static str,
+}
+
+/// Defaults of the DISCO client; parameters on the node and `server.conf` override the first two.
+#[derive(Debug, Clone, Copy)]
+pub struct ClientDefaults {
+    /// Where the universe is: `user@host` (rsync modules over ssh), `rsync://host[:port]` or an absolute directory.
+    pub server: &'static str,
+    /// The rsync command with its options, in shell words.
+    pub rsync: &'static str,
+    /// Time between dances that the timer starts, as systemd writes time spans: `30m`.
+    pub interval: &'static str,
+    /// Random delay on top of the interval: `5m`.
+    pub splay: &'static str,
+}
+
+/// Security of the configured node.
+#[derive(Debug, Clone, Copy)]
+pub struct SecurityDefaults {
+    /// TLS on every broker connection.
+    pub tls: bool,
+    /// x509 signatures on requests in normal mode.
+    pub message_security: bool,
+}
+
+/// Settings of the brokers that serve this brand.
+#[derive(Debug, Clone, Copy)]
+pub struct BrokerDefaults {
+    /// How many clients one broker admits.
+    pub max_clients: u32,
+}
+
+/// The node's server in provisioning mode.
+#[derive(Debug, Clone, Copy)]
+pub struct ProvisioningDefaults {
+    /// Mode when the configuration does not say.
+    pub default: bool,
+    /// Brokers to be provisioned at, `host:port`.
+    pub brokers: List,
+    /// TLS on the provisioning connection.
+    pub tls: bool,
+    /// PEM of the certificate authorities that brokers must chain to; empty: the brand pins none.
+    pub ca: &'static str,
+    /// PHC string (argon2id) of the provisioning token; empty: the brand has no token.
+    pub token: &'static str,
+    /// File whose content the node publishes as registration data; empty: none.
+    pub registration_data: &'static str,
+    /// JSON file with the node's facts; empty: none.
+    pub facts: &'static str,
+    /// File that tells how the server is doing; empty: none.
+    pub status_file: &'static str,
+}
+
+/// A list in one constant, its items separated by commas.
+#[derive(Debug, Clone, Copy)]
+pub struct List(&'static str);
+
+impl List {
+    /// The items in their order; none for an empty constant.
+    pub fn iter(&self) -> impl Iterator<Item = &'static str> {
+        self.0.split(',').filter(|item| !item.is_empty())
+    }
+
+    /// Whether there is no item.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Reads a baked list.
+pub const fn list(text: &'static str) -> List {
+    List(text)
+}
+
+/// Reads a baked truth value; anything but `true` and `false` stops the compilation.
+pub const fn flag(text: &str) -> bool {
+    match text.as_bytes() {
+        b"true" => true,
+        b"false" => false,
+        _ => panic!("a baked flag is `true` or `false`"),
+    }
+}
+
+/// Reads a baked decimal number; anything else stops the compilation.
+pub const fn number(text: &str) -> u32 {
+    match u32::from_str_radix(text, 10) {
+        Ok(value) => value,
+        Err(_) => panic!("a baked number is decimal and fits 32 bits"),
+    }
+}
+
+impl Brand {
+    /// The brand of the development binary: no provisioning, stock paths.
+    pub const UNBRANDED: Brand = Brand {
+        name: "disco",
+        binary: "disco",
+        display_name: "DISCO",
+        vendor: "The DISCO project",
+        contact: "The DISCO project <hello@disco.example>",
+        url: "https://disco.example",
+        license: "Apache-2.0",
+        summary: "Configuration management without surprises",
+        version: env!("CARGO_PKG_VERSION"),
+        release: "1",
+        paths: Paths { bindir: "/usr/sbin", etcdir: "/etc/disco", vardir: "/var/disco", logdir: "/var/log" },
+        client: ClientDefaults { server: "", rsync: "rsync -aWH", interval: "30m", splay: "5m" },
+        security: SecurityDefaults { tls: true, message_security: true },
+        broker: BrokerDefaults { max_clients: 50_000 },
+        provisioning: ProvisioningDefaults {
+            default: false,
+            brokers: list(""),
+            tls: true,
+            ca: "",
+            token: "",
+            registration_data: "",
+            facts: "",
+            status_file: "",
+        },
+        spec_digest: "",
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_baked_list_keeps_its_order_and_an_empty_one_has_no_items() {
+        assert_eq!(list("a:1,b:2").iter().collect::<Vec<_>>(), ["a:1", "b:2"]);
+        assert_eq!(list("").iter().count(), 0);
+        assert!(list("").is_empty());
+    }
+
+    #[test]
+    fn baked_flags_and_numbers_are_read_as_written() {
+        assert!(flag("true"));
+        assert!(!flag("false"));
+        assert_eq!(number("50000"), 50_000);
+    }
+
+    #[test]
+    #[should_panic(expected = "`true` or `false`")]
+    fn a_flag_in_other_words_is_refused() {
+        flag("yes");
+    }
+}

@@ -1,0 +1,1 @@
+//! The Choria v1 protocol.

@@ -1,0 +1,67 @@
+//! Everything that talks to a person: the command tree, and one file per command.
+//!
+//! Only this module prints, reads the environment or chooses exit codes. Libraries return values and emit events.
+
+mod buildinfo;
+pub mod error;
+pub mod exit;
+mod server;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::Appliance;
+use crate::cli::error::CommandError;
+
+/// Configuration management without surprises: see what a run would do, then do it.
+#[derive(Debug, Parser)]
+#[command(disable_help_subcommand = true, arg_required_else_help = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Buildinfo(buildinfo::Arguments),
+    Server(server::Arguments),
+}
+
+/// Runs one command line and returns its exit code.
+pub fn run(appliance: &Appliance, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let brand = &appliance.brand;
+    let grammar = CommandLine::command()
+        .name(brand.binary)
+        .bin_name(brand.binary)
+        .about(brand.summary)
+        .version(brand.version);
+    let parsed =
+        grammar.try_get_matches_from(arguments).and_then(|found| CommandLine::from_arg_matches(&found));
+    let command = match parsed {
+        Ok(line) => line.command,
+        Err(usage) => {
+            // Help and version come this way too, on stdout and with code 0. A closed stdout is nobody's error.
+            let _ = usage.print();
+            return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(exit::USAGE));
+        }
+    };
+    let outcome = match command {
+        Command::Buildinfo(arguments) => buildinfo::run(appliance, &arguments),
+        Command::Server(arguments) => server::run(appliance, &arguments),
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            report_error(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn report_error(error: &CommandError) {
+    for line in error.lines() {
+        eprintln!("{line}");
+    }
+}

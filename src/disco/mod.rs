@@ -1,0 +1,1 @@
+//! Configuration management: what would change on this machine, and how does it become live?

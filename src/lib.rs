@@ -1,0 +1,26 @@
+//! DISCO: dead simple configuration management, and the agent that gets a node provisioned.
+//!
+//! One library, from which `cargo xtask build` makes branded binaries. In reading order:
+//!
+//! * [`Appliance`] puts a binary together: brand, plugs, command line, exit code.
+//! * [`brand`] is what a spec fixed into the binary; [`features`] what was compiled in; [`buildinfo`] tells both.
+//! * [`cli`] is everything that talks to a person.
+//! * [`disco`] is configuration management: fetch, order, sandbox, diff, merge, report. Synchronous.
+//! * `choria` is the wire: messages, subjects, agents (feature `choria`).
+//! * `provisioning` is the node's server in provisioning mode (feature `provisioning`).
+//!
+//! Which of these may use which is drawn in `ARCHITECTURE.md` and checked by `cargo xtask tidy`.
+
+mod appliance;
+pub mod brand;
+pub mod buildinfo;
+#[cfg(feature = "choria")]
+pub mod choria;
+pub mod cli;
+pub mod disco;
+pub mod features;
+#[cfg(feature = "provisioning")]
+pub mod provisioning;
+
+pub use crate::appliance::Appliance;
+pub use crate::brand::Brand;

@@ -1,0 +1,1 @@
+//! The wire from the outside.
