@@ -65,6 +65,11 @@ pub(crate) fn load(project: &Project, path: &Path) -> Result<Spec> {
     Ok(spec)
 }
 
+/// `SOURCE_DATE_EPOCH` of compilations. Not the commit's time: C compilers are made to run again when it changes, and
+/// with them everything that links ring. Nothing that is compiled reads it but to leave the real time out; the commit's
+/// time travels in the build facts, and packages carry it.
+const CARGO_EPOCH: &str = "1";
+
 /// What all brands of one run share.
 struct Builder<'a> {
     project: &'a Project,
@@ -122,7 +127,11 @@ impl<'a> Builder<'a> {
         cargo.stdout(Stdio::from(std::io::stderr()));
         let status = cargo.status().with_context(|| format!("cannot start {:?}", cargo.get_program()))?;
         if !status.success() {
-            bail!("the build of `{}` failed: cargo build of {} ended with {status}", spec.brand.binary, manifest.display());
+            bail!(
+                "the build of `{}` failed: cargo build of {} ended with {status}",
+                spec.brand.binary,
+                manifest.display()
+            );
         }
         let built = self.project.target().join("release").join(&spec.brand.binary);
         if !built.is_file() {
@@ -138,7 +147,7 @@ impl<'a> Builder<'a> {
         cargo
             .env("CARGO_TARGET_DIR", self.project.target())
             .env("CARGO_ENCODED_RUSTFLAGS", &self.rustflags)
-            .env("SOURCE_DATE_EPOCH", self.epoch.to_string());
+            .env("SOURCE_DATE_EPOCH", CARGO_EPOCH);
         if let Some(commit) = &self.commit {
             cargo.env("VERGEN_GIT_SHA", &commit.sha).env("VERGEN_GIT_COMMIT_TIMESTAMP", &commit.time);
         }
@@ -187,7 +196,10 @@ impl<'a> Builder<'a> {
         if let Some(resolver) = &spec.resolver
             && says["resolver"]["name"] == "Default"
         {
-            differences.push(format!("resolver.name: the spec says crate {}, the binary says Default", resolver.krate));
+            differences.push(format!(
+                "resolver.name: the spec says crate {}, the binary says Default",
+                resolver.krate
+            ));
         }
         if !differences.is_empty() {
             bail!(
@@ -250,7 +262,8 @@ mod tests {
     #[test]
     fn equal_answers_have_no_difference() {
         let spec = json!({"paths": {"etcdir": "/etc/a"}, "build": {"version": "1"}});
-        let binary = json!({"paths": {"etcdir": "/etc/a"}, "build": {"version": "1", "target": "x"}, "schema": "s"});
+        let binary =
+            json!({"paths": {"etcdir": "/etc/a"}, "build": {"version": "1", "target": "x"}, "schema": "s"});
         assert_eq!(differences(&spec, &binary), Vec::<String>::new());
     }
 
