@@ -194,13 +194,29 @@ fn execute(
     let child = command.spawn()?;
     // It holds the pipes' other ends, whose readers wait for the last one to be closed.
     drop(command);
-    wait_for(child, started)
+    wait_among_orphans(child, started)
 }
 
 /// Waits for a child and returns what it used, its waited-for children included (wait4(2)).
 pub(crate) fn wait_for(child: Child, started: Instant) -> io::Result<Usage> {
     // `child` goes with this function, so nobody waits for the number again.
     let pid = child.id() as libc::pid_t;
+    wait4(pid).map(|(_, status, used)| Usage::of(started.elapsed(), status, &used))
+}
+
+/// The same for the first process of a namespace, which inherits every orphan: somebody has to take note of their end,
+/// or a script that stops a daemon of its own would wait for it for ever.
+fn wait_among_orphans(child: Child, started: Instant) -> io::Result<Usage> {
+    let pid = child.id() as libc::pid_t;
+    loop {
+        match wait4(-1)? {
+            (ended, status, used) if ended == pid => return Ok(Usage::of(started.elapsed(), status, &used)),
+            _ => {}
+        }
+    }
+}
+
+fn wait4(pid: libc::pid_t) -> io::Result<(libc::pid_t, libc::c_int, libc::rusage)> {
     let mut status = 0;
     // SAFETY: all zeroes is a valid rusage.
     let mut used: libc::rusage = unsafe { std::mem::zeroed() };
@@ -209,7 +225,7 @@ pub(crate) fn wait_for(child: Child, started: Instant) -> io::Result<Usage> {
         match unsafe { libc::wait4(pid, &mut status, 0, &mut used) } {
             -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
             -1 => return Err(io::Error::last_os_error()),
-            _ => return Ok(Usage::of(started.elapsed(), status, &used)),
+            ended => return Ok((ended, status, used)),
         }
     }
 }

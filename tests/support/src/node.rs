@@ -1,7 +1,7 @@
 //! A throw-away node: a root of its own in mount, pid, network, ipc and host name namespaces of its own.
 //!
 //! ```text
-//! target/testbed/node-XXXX/root/      the node's files; gone with the guard
+//! target/testbed/node-XXXX/root/      the node's files, or where its layers are mounted; gone with the guard
 //! ```
 //!
 //! The first process inside waits for the end of its standard input; when the guard is dropped, or the test dies, it
@@ -18,11 +18,19 @@ use tempfile::TempDir;
 
 use crate::node_root;
 
-/// Puts the node's root together and stays as its first process. Arguments: the root, the host name.
+/// Puts the node's root together and stays as its first process. Arguments: the root, the host name, and for a node in
+/// memory the lower layer.
 const FIRST_PROCESS: &str = r#"
 set -e
-mount --bind "$1" "$1"
-cd "$1"
+if [ -n "$3" ]; then
+    mount -t tmpfs layers "$1"
+    mkdir "$1/upper" "$1/work" "$1/root"
+    mount -t overlay overlay -o "lowerdir=$3,upperdir=$1/upper,workdir=$1/work" "$1/root"
+    cd "$1/root"
+else
+    mount --bind "$1" "$1"
+    cd "$1"
+fi
 mount -t proc proc proc
 mount -t sysfs -o ro sysfs sys
 mount -t tmpfs tmpfs run
@@ -33,6 +41,8 @@ umount -l /run/old-root
 rmdir /run/old-root
 hostname "$2"
 ip link set lo up
+# Nobody waits for the orphans that this process inherits, so the kernel is told not to keep them.
+trap '' CHLD
 echo ready
 exec cat
 "#;
@@ -42,22 +52,36 @@ exec cat
 pub struct Node {
     holder: Child,
     first: u32,
-    directory: TempDir,
+    _directory: TempDir,
 }
 
 impl Node {
-    /// Starts a node with a fresh copy of a small Debian.
+    /// Starts a node whose files are a layer in memory over a small Debian: its root is an overlay.
     ///
     /// # Errors
     /// Says what is missing; nothing is left running.
     pub fn start(host_name: &str) -> Result<Self> {
+        Node::start_over(host_name, Some(&node_root::unpacked()?))
+    }
+
+    /// Starts a node with a copy of a small Debian on disk; slower, and like most machines.
+    ///
+    /// # Errors
+    /// Says what is missing; nothing is left running.
+    pub fn start_on_disk(host_name: &str) -> Result<Self> {
+        Node::start_over(host_name, None)
+    }
+
+    fn start_over(host_name: &str, lower: Option<&Path>) -> Result<Self> {
         ensure!(is_root()?, "a throw-away node needs root: it mounts and makes namespaces");
         let directory =
             tempfile::Builder::new().prefix("node-").tempdir_in(node_root::kept_below_target()?)?;
         let root = directory.path().join("root");
         fs::create_dir(&root)?;
         fs::set_permissions(&root, fs::Permissions::from_mode(0o755))?;
-        node_root::unpack(&root)?;
+        if lower.is_none() {
+            node_root::unpack(&root)?;
+        }
         let mut holder = Command::new("unshare")
             .args([
                 "--mount",
@@ -73,6 +97,7 @@ impl Node {
             .args(["sh", "-c", FIRST_PROCESS, "first-process"])
             .arg(&root)
             .arg(host_name)
+            .args(lower)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -80,7 +105,7 @@ impl Node {
         let mut said = String::new();
         BufReader::new(holder.stdout.as_mut().expect("it is piped")).read_line(&mut said)?;
         let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", holder.id()));
-        let mut node = Node { holder, first: 0, directory };
+        let mut node = Node { holder, first: 0, _directory: directory };
         ensure!(said == "ready\n", "the node did not come up; its own words are above");
         node.first = children?.trim().parse().context("the node has no first process")?;
         Ok(node)
@@ -88,7 +113,7 @@ impl Node {
 
     /// The node's file at an absolute path, as this process reaches it. Only for paths without links.
     pub fn path(&self, inside: &str) -> PathBuf {
-        self.directory.path().join("root").join(inside.trim_start_matches('/'))
+        PathBuf::from(format!("/proc/{}/root", self.first)).join(inside.trim_start_matches('/'))
     }
 
     /// Writes a file of the node, and its directories.

@@ -39,17 +39,42 @@ pub fn tarball() -> Result<PathBuf> {
     Ok(tarball)
 }
 
+/// Directory with the files of a node, unpacked once and only ever read: the lower layer of nodes that need no disk.
+///
+/// # Errors
+/// As [`tarball`] and [`unpack`].
+pub fn unpacked() -> Result<PathBuf> {
+    let tarball = tarball()?;
+    let directory = tarball.with_file_name("node-root");
+    let lock = fs::File::create(tarball.with_file_name("node-root.lock"))?;
+    lock.lock()?;
+    if !directory.exists() {
+        let unfinished = tarball.with_file_name("node-root.unfinished");
+        if unfinished.exists() {
+            fs::remove_dir_all(&unfinished)?;
+        }
+        fs::create_dir(&unfinished)?;
+        unpack_archive(&tarball, &unfinished)?;
+        fs::rename(&unfinished, &directory)?;
+    }
+    Ok(directory)
+}
+
 /// Unpacks the files of a node into an existing directory, with their owners.
 ///
 /// # Errors
 /// The archive cannot be made, or tar ends badly.
 pub fn unpack(into: &Path) -> Result<()> {
+    unpack_archive(&tarball()?, into)
+}
+
+fn unpack_archive(tarball: &Path, into: &Path) -> Result<()> {
     let status = Command::new("tar")
         .args(["--extract", "--numeric-owner", "--preserve-permissions", "--xattrs", "--xattrs-include=*"])
         .arg("--directory")
         .arg(into)
         .arg("--file")
-        .arg(tarball()?)
+        .arg(tarball)
         .args(["--exclude=./dev/*"])
         .status()
         .context("cannot start tar")?;
