@@ -1,3 +1,43 @@
 //! The project's own commands.
 
-fn main() {}
+mod brand_crate;
+mod build;
+mod dist;
+mod flags;
+mod packages;
+mod project;
+mod spec;
+mod spec_command;
+
+use std::io::{IsTerminal, stderr};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+use crate::build::Until;
+use crate::flags::{Command, CommandLine};
+use crate::project::Project;
+use crate::spec::Refused;
+
+fn main() -> ExitCode {
+    match run(&CommandLine::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            match error.downcast_ref::<Refused>() {
+                Some(refused) => eprintln!("{}", refused.draw(stderr().is_terminal())),
+                None => eprintln!("error: {error:#}"),
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &Command) -> Result<()> {
+    let project = Project::find()?;
+    match command {
+        Command::Build(arguments) => build::run(&project, arguments, Until::Packages),
+        Command::Binaries(arguments) => build::run(&project, arguments, Until::Binaries),
+        Command::Spec(arguments) => spec_command::run(&project, &arguments.command),
+    }
+}

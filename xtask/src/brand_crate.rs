@@ -1,0 +1,230 @@
+//! The generated crate of a brand: a manifest, a main of one expression, a lock file.
+//!
+//! ```text
+//! target/brands/acme/
+//!   Cargo.toml     a workspace of its own: the product with the spec's features, the resolver's crate if any
+//!   src/main.rs    fills `Brand` from `env!("DISCO_BAKED_…")`; rustc finds what the generator forgot
+//!   Cargo.lock     copy of the project's
+//!   core           link to the project, so that the product's identity does not depend on where the project lies
+//! ```
+//!
+//! No value of a spec stands in these files but names of crates, features and the binary: values come through the
+//! environment, and the product is compiled once for all brands with the same features.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::project::Project;
+use crate::spec::Spec;
+
+/// Prefix of the environment variables that carry a spec into rustc.
+pub(crate) const BAKED: &str = "DISCO_BAKED_";
+
+/// The project, seen from a brand's folder.
+const CORE: &str = "core";
+
+/// Writes the crate of a brand and returns its folder.
+pub(crate) fn write(project: &Project, spec: &Spec) -> Result<PathBuf> {
+    let folder = project.target().join("brands").join(&spec.brand.name);
+    fs::create_dir_all(folder.join("src")).with_context(|| format!("cannot create {}", folder.display()))?;
+    link(&folder.join(CORE), Path::new("../../.."))?;
+    let plug = spec.resolver.as_ref().map(|resolver| plug_path(project, &resolver.folder)).transpose()?;
+    write_if_changed(&folder.join("Cargo.toml"), &manifest(project, spec, plug.as_deref())?)?;
+    write_if_changed(&folder.join("src/main.rs"), &main_rs(spec))?;
+    let lock = project.root.join("Cargo.lock");
+    let lock = fs::read_to_string(&lock).with_context(|| format!("cannot read {}", lock.display()))?;
+    // cargo completes the copy with the brand's own packages, and prunes what the product does not need. Copying again
+    // over that would cost a resolution per build, so it happens when the project's lock file has changed.
+    let origin = folder.join("Cargo.lock.origin");
+    if fs::read_to_string(&origin).ok().as_deref() != Some(&lock) || !folder.join("Cargo.lock").exists() {
+        write_if_changed(&folder.join("Cargo.lock"), &lock)?;
+        write_if_changed(&origin, &lock)?;
+    }
+    Ok(folder)
+}
+
+/// Where the manifest finds a plug: through the link if it is part of the project, else by its absolute path.
+fn plug_path(project: &Project, folder: &Path) -> Result<PathBuf> {
+    let folder = folder.canonicalize().with_context(|| format!("cannot find {}", folder.display()))?;
+    Ok(match folder.strip_prefix(&project.root) {
+        Ok(inside) => Path::new(CORE).join(inside),
+        Err(_) => folder,
+    })
+}
+
+fn manifest(project: &Project, spec: &Spec, plug: Option<&Path>) -> Result<String> {
+    let quoted = |text: &str| toml::Value::from(text).to_string();
+    let features: Vec<String> = spec.features.chosen().into_iter().map(quoted).collect();
+    let resolver = match (&spec.resolver, plug) {
+        (Some(resolver), Some(plug)) => {
+            format!("{} = {{ path = {} }}\n", resolver.krate, quoted(&plug.to_string_lossy()))
+        }
+        _ => String::new(),
+    };
+    let profile = section(&project.manifest, "[profile.release]")
+        .context("the project's Cargo.toml has no [profile.release] to copy")?;
+    Ok(format!(
+        "# Generated from {file}. Edit the spec, not this.\n\
+         [package]\n\
+         name = \"brand-{name}\"\n\
+         version = \"0.0.0\"\n\
+         edition = \"2024\"\n\
+         publish = false\n\
+         \n\
+         [[bin]]\n\
+         name = {binary}\n\
+         path = \"src/main.rs\"\n\
+         \n\
+         [dependencies]\n\
+         disco = {{ path = \"{CORE}\", default-features = false, features = [{features}] }}\n\
+         {resolver}\
+         \n\
+         [workspace]\n\
+         exclude = [\"{CORE}\"]\n\
+         \n\
+         [patch.crates-io]\n\
+         disco-sdk = {{ path = \"{CORE}/sdk\" }}\n\
+         \n\
+         {profile}",
+        file = spec.file_name,
+        name = spec.brand.name,
+        binary = quoted(&spec.brand.binary),
+        features = features.join(", "),
+    ))
+}
+
+/// A section of a manifest from its header to the next one, byte for byte: a profile that differs shares nothing.
+fn section<'a>(manifest: &'a str, header: &str) -> Option<&'a str> {
+    let start = manifest.find(&format!("\n{header}\n"))? + 1;
+    let body = &manifest[start + header.len()..];
+    let end = body.find("\n[").map_or(manifest.len(), |end| start + header.len() + end + 1);
+    let section = &manifest[start..end];
+    // A comment before the next header belongs to that one.
+    let end = section.rfind("\n\n").map_or(section.len(), |gap| gap + 1);
+    Some(&section[..end])
+}
+
+fn main_rs(spec: &Spec) -> String {
+    let env = |name: &str| format!("env!(\"{BAKED}{name}\")");
+    let flag = |name: &str| format!("brand::flag({})", env(name));
+    let plug = spec.resolver.as_ref().map_or(String::new(), |resolver| {
+        format!(".target_resolver({}::target_resolver())", resolver.krate.replace('-', "_"))
+    });
+    format!(
+        "//! Generated from {file}. Edit the spec, not this.\n\
+         \n\
+         use disco::Appliance;\n\
+         use disco::brand::{{\n    \
+             self, Brand, BrokerDefaults, ClientDefaults, Paths, ProvisioningDefaults, SecurityDefaults,\n\
+         }};\n\
+         \n\
+         const BRAND: Brand = Brand {{\n    \
+             name: {name},\n    \
+             binary: {binary},\n    \
+             display_name: {display_name},\n    \
+             vendor: {vendor},\n    \
+             contact: {contact},\n    \
+             url: {url},\n    \
+             license: {license},\n    \
+             summary: {summary},\n    \
+             version: {version},\n    \
+             release: {release},\n    \
+             paths: Paths {{\n        \
+                 bindir: {bindir},\n        \
+                 etcdir: {etcdir},\n        \
+                 vardir: {vardir},\n        \
+                 logdir: {logdir},\n    \
+             }},\n    \
+             client: ClientDefaults {{\n        \
+                 server: {server},\n        \
+                 rsync: {rsync},\n        \
+                 interval: {interval},\n        \
+                 splay: {splay},\n    \
+             }},\n    \
+             security: SecurityDefaults {{\n        \
+                 tls: {security_tls},\n        \
+                 message_security: {message_security},\n    \
+             }},\n    \
+             broker: BrokerDefaults {{ max_clients: brand::number({max_clients}) }},\n    \
+             provisioning: ProvisioningDefaults {{\n        \
+                 default: {default},\n        \
+                 brokers: brand::list({brokers}),\n        \
+                 tls: {tls},\n        \
+                 ca: {ca},\n        \
+                 token: {token},\n        \
+                 registration_data: {registration_data},\n        \
+                 facts: {facts},\n        \
+                 status_file: {status_file},\n    \
+             }},\n    \
+             spec_digest: {spec_digest},\n\
+         }};\n\
+         \n\
+         fn main() -> std::process::ExitCode {{\n    \
+             Appliance::new(BRAND){plug}.run()\n\
+         }}\n",
+        file = spec.file_name,
+        name = env("NAME"),
+        binary = env("BINARY"),
+        display_name = env("DISPLAY_NAME"),
+        vendor = env("VENDOR"),
+        contact = env("CONTACT"),
+        url = env("URL"),
+        license = env("LICENSE"),
+        summary = env("SUMMARY"),
+        version = env("VERSION"),
+        release = env("RELEASE"),
+        bindir = env("BINDIR"),
+        etcdir = env("ETCDIR"),
+        vardir = env("VARDIR"),
+        logdir = env("LOGDIR"),
+        server = env("CLIENT_SERVER"),
+        rsync = env("CLIENT_RSYNC"),
+        interval = env("CLIENT_INTERVAL"),
+        splay = env("CLIENT_SPLAY"),
+        security_tls = flag("SECURITY_TLS"),
+        message_security = flag("SECURITY_MESSAGE_SECURITY"),
+        max_clients = env("BROKER_MAX_CLIENTS"),
+        default = flag("PROVISIONING_DEFAULT"),
+        brokers = env("PROVISIONING_BROKERS"),
+        tls = flag("PROVISIONING_TLS"),
+        ca = env("PROVISIONING_CA"),
+        token = env("PROVISIONING_TOKEN"),
+        registration_data = env("PROVISIONING_REGISTRATION_DATA"),
+        facts = env("PROVISIONING_FACTS"),
+        status_file = env("PROVISIONING_STATUS_FILE"),
+        spec_digest = env("SPEC_DIGEST"),
+    )
+}
+
+/// cargo looks at times of files: one that says the same keeps its time.
+fn write_if_changed(path: &Path, text: &str) -> Result<()> {
+    if fs::read_to_string(path).ok().as_deref() == Some(text) {
+        return Ok(());
+    }
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn link(at: &Path, to: &Path) -> Result<()> {
+    if fs::read_link(at).ok().as_deref() == Some(to) {
+        return Ok(());
+    }
+    if at.symlink_metadata().is_ok() {
+        fs::remove_file(at).with_context(|| format!("cannot replace {}", at.display()))?;
+    }
+    symlink(to, at).with_context(|| format!("cannot link {} to {}", at.display(), to.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::section;
+
+    #[test]
+    fn a_section_ends_before_the_comment_of_the_next() {
+        let manifest = "[a]\nx = 1\n\n# why\n[profile.release]\ny = 2\nz = 3\n\n# next\n[profile.dev]\n";
+        assert_eq!(section(manifest, "[profile.release]"), Some("[profile.release]\ny = 2\nz = 3\n"));
+        assert_eq!(section(manifest, "[absent]"), None);
+    }
+}

@@ -1,0 +1,270 @@
+//! From specs to verified binaries and packages.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::brand_crate::{self, BAKED};
+use crate::dist::Dist;
+use crate::project::{Commit, Project, cargo_home, sysroot};
+use crate::spec::{self, Spec, Surroundings};
+use crate::{flags, packages};
+
+/// Where a build stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// At the verified binary.
+    Binaries,
+    /// At the packages.
+    Packages,
+}
+
+/// Builds every spec that the command line names; the reference spec if it names none.
+pub(crate) fn run(project: &Project, arguments: &flags::Build, until: Until) -> Result<()> {
+    let mut paths = arguments.spec.clone();
+    if paths.is_empty() {
+        paths.push(project.root.join("buildspec.toml"));
+    }
+    // All specs are read before anything is built: a mistake in the last one should not cost the others' time.
+    let specs: Vec<Spec> = paths.iter().map(|path| load(project, path)).collect::<Result<_>>()?;
+    for (index, spec) in specs.iter().enumerate() {
+        if let Some(twin) = specs[..index].iter().position(|other| other.brand.name == spec.brand.name) {
+            bail!(
+                "two specs make the brand `{}`: {} and {}; give one of them another `brand.name`",
+                spec.brand.name,
+                paths[twin].display(),
+                paths[index].display()
+            );
+        }
+    }
+    let dist = arguments.dist.clone().unwrap_or_else(|| project.root.join("dist"));
+    let hidden: Vec<String> = specs.iter().filter_map(|spec| spec.token_variable.clone()).collect();
+    let builder = Builder::new(project, hidden)?;
+    for spec in &specs {
+        for path in builder.build(spec, &dist.join(&spec.brand.name), until)? {
+            println!("{}", path.display());
+        }
+    }
+    Ok(())
+}
+
+/// Reads a spec with this process's environment around it, and prints its warnings.
+pub(crate) fn load(project: &Project, path: &Path) -> Result<Spec> {
+    let around =
+        Surroundings { project_version: &project.version, environment: &|name: &str| env::var_os(name) };
+    let spec = spec::load(path, &around)?;
+    for warning in &spec.warnings {
+        eprintln!("warning: {warning}");
+    }
+    Ok(spec)
+}
+
+/// What all brands of one run share.
+struct Builder<'a> {
+    project: &'a Project,
+    commit: Option<Commit>,
+    epoch: u32,
+    rustflags: OsString,
+    /// Environment variables with secrets, which no child may see.
+    hidden: Vec<String>,
+}
+
+impl<'a> Builder<'a> {
+    fn new(project: &'a Project, hidden: Vec<String>) -> Result<Self> {
+        let commit = project.commit();
+        if commit.is_none() {
+            eprintln!("note: no git commit to be found; the build facts will say `unknown`");
+        }
+        let epoch = project.source_date_epoch(commit.as_ref())?;
+        Ok(Builder { project, commit, epoch, rustflags: neutral_rustflags(project)?, hidden })
+    }
+
+    /// Builds one brand and returns what it put into `folder`.
+    fn build(&self, spec: &Spec, folder: &Path, until: Until) -> Result<Vec<PathBuf>> {
+        let binary = &spec.brand.binary;
+        let started = Instant::now();
+        let built = self.binary(spec)?;
+        let buildinfo = self.verify(spec, &built)?;
+        eprintln!("{binary}: built and verified in {:.1} s", started.elapsed().as_secs_f64());
+
+        let image = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+        let mut dist = Dist::open(folder.to_owned())?;
+        let mut made = vec![dist.put(binary, 0o755, &image)?];
+        if until == Until::Packages {
+            let started = Instant::now();
+            for package in packages::make(self.project, spec, &image, self.epoch)? {
+                made.push(dist.put(&package.file_name, 0o644, &package.content)?);
+            }
+            eprintln!("{binary}: packaged in {:.1} s", started.elapsed().as_secs_f64());
+        }
+        let mut text = serde_json::to_string_pretty(&buildinfo)?;
+        text.push('\n');
+        made.push(dist.put("buildinfo.json", 0o644, text.as_bytes())?);
+        dist.finish()?;
+        Ok(made)
+    }
+
+    fn binary(&self, spec: &Spec) -> Result<PathBuf> {
+        let folder = brand_crate::write(self.project, spec)?;
+        let manifest = folder.join("Cargo.toml");
+        let mut cargo = self.cargo(spec)?;
+        cargo.args(["build", "--release", "--manifest-path"]).arg(&manifest);
+        if self.has_everything(&manifest) {
+            cargo.arg("--offline");
+        }
+        // What cargo says is conversation; stdout is for the files that were made.
+        cargo.stdout(Stdio::from(std::io::stderr()));
+        let status = cargo.status().with_context(|| format!("cannot start {:?}", cargo.get_program()))?;
+        if !status.success() {
+            bail!("the build of `{}` failed: cargo build of {} ended with {status}", spec.brand.binary, manifest.display());
+        }
+        let built = self.project.target().join("release").join(&spec.brand.binary);
+        if !built.is_file() {
+            bail!("cargo built `{}`, but {} is missing", spec.brand.binary, built.display());
+        }
+        Ok(built)
+    }
+
+    /// cargo with the baked values, and with flags that are the same for all brands: a flag that names one brand would
+    /// compile every dependency again.
+    fn cargo(&self, spec: &Spec) -> Result<Command> {
+        let mut cargo = self.project.cargo();
+        cargo
+            .env("CARGO_TARGET_DIR", self.project.target())
+            .env("CARGO_ENCODED_RUSTFLAGS", &self.rustflags)
+            .env("SOURCE_DATE_EPOCH", self.epoch.to_string());
+        if let Some(commit) = &self.commit {
+            cargo.env("VERGEN_GIT_SHA", &commit.sha).env("VERGEN_GIT_COMMIT_TIMESTAMP", &commit.time);
+        }
+        for name in &self.hidden {
+            cargo.env_remove(name);
+        }
+        for (name, value) in spec.baked()? {
+            cargo.env(format!("{BAKED}{name}"), value);
+        }
+        Ok(cargo)
+    }
+
+    /// Whether cargo can resolve this manifest from what is already on the machine.
+    fn has_everything(&self, manifest: &Path) -> bool {
+        let mut cargo = self.project.cargo();
+        for name in &self.hidden {
+            cargo.env_remove(name);
+        }
+        cargo.args(["tree", "--quiet", "--offline", "--depth", "0", "--manifest-path"]).arg(manifest);
+        cargo.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    }
+
+    /// Asks the binary what it was made to be and compares with the spec.
+    fn verify(&self, spec: &Spec, binary: &Path) -> Result<Value> {
+        let mut asked = Command::new(binary);
+        asked.args(["buildinfo", "--json"]);
+        for name in &self.hidden {
+            asked.env_remove(name);
+        }
+        let output = asked.output().with_context(|| format!("cannot start {}", binary.display()))?;
+        if !output.status.success() {
+            bail!(
+                "`{} buildinfo --json` ended with {}: {}",
+                binary.display(),
+                output.status,
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
+        }
+        let says: Value = serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("`{} buildinfo --json` printed no JSON", binary.display()))?;
+        let mut expected = spec.expected_buildinfo()?;
+        if let Some(commit) = &self.commit {
+            expected["build"]["git_sha"] = commit.sha.clone().into();
+        }
+        let mut differences = differences(&expected, &says);
+        if let Some(resolver) = &spec.resolver
+            && says["resolver"]["name"] == "Default"
+        {
+            differences.push(format!("resolver.name: the spec says crate {}, the binary says Default", resolver.krate));
+        }
+        if !differences.is_empty() {
+            bail!(
+                "{} is not what the spec {} asked for:\n  {}",
+                binary.display(),
+                spec.file_name,
+                differences.join("\n  ")
+            );
+        }
+        Ok(says)
+    }
+}
+
+/// Flags that take this machine's folders out of the binary.
+fn neutral_rustflags(project: &Project) -> Result<OsString> {
+    let mut flags = OsString::new();
+    for (folder, name) in [(project.root.clone(), "/src"), (cargo_home()?, "/cargo"), (sysroot()?, "/rust")] {
+        if !flags.is_empty() {
+            // cargo's separator of encoded flags.
+            flags.push("\u{1f}");
+        }
+        flags.push("--remap-path-prefix=");
+        flags.push(folder);
+        flags.push("=");
+        flags.push(name);
+    }
+    Ok(flags)
+}
+
+/// Every key of the spec that the binary answers differently, and every key of a spec's table that only the binary has.
+fn differences(spec: &Value, binary: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    for (table, values) in spec.as_object().into_iter().flatten() {
+        let Some(values) = values.as_object() else { continue };
+        for (key, value) in values {
+            let said = binary.get(table).and_then(|table| table.get(key));
+            if said != Some(value) {
+                let said = said.map_or("nothing".to_owned(), Value::to_string);
+                found.push(format!("{table}.{key}: the spec says {value}, the binary says {said}"));
+            }
+        }
+        // The build facts are the binary's own; all other tables are the spec's, whole.
+        if table != "build" {
+            for (key, said) in binary.get(table).and_then(Value::as_object).into_iter().flatten() {
+                if !values.contains_key(key) {
+                    found.push(format!("{table}.{key}: the spec says nothing, the binary says {said}"));
+                }
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::differences;
+
+    #[test]
+    fn equal_answers_have_no_difference() {
+        let spec = json!({"paths": {"etcdir": "/etc/a"}, "build": {"version": "1"}});
+        let binary = json!({"paths": {"etcdir": "/etc/a"}, "build": {"version": "1", "target": "x"}, "schema": "s"});
+        assert_eq!(differences(&spec, &binary), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_difference_names_key_and_both_values() {
+        let spec = json!({"paths": {"etcdir": "/etc/a", "vardir": "/v"}, "features": {"live": true}});
+        let binary = json!({"paths": {"etcdir": "/etc/b"}, "features": {"live": true, "shell": false}});
+        assert_eq!(
+            differences(&spec, &binary),
+            [
+                "paths.etcdir: the spec says \"/etc/a\", the binary says \"/etc/b\"",
+                "paths.vardir: the spec says \"/v\", the binary says nothing",
+                "features.shell: the spec says nothing, the binary says false",
+            ]
+        );
+    }
+}

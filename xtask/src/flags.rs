@@ -1,0 +1,74 @@
+//! The commands, their flags and their help.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Builds, packages and tests DISCO.
+///
+/// A TOML file, the spec, says what an appliance is: its name, its paths, what is compiled in, where it is provisioned.
+/// From it comes one binary with everything fixed inside, an rpm and a deb.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    after_help = "\
+Examples:
+  cargo xtask build                              the stock `disco` from buildspec.toml, into dist/disco/
+  cargo xtask build --spec examples/acme.toml    a branded appliance, into dist/acme/
+  cargo xtask spec check --spec my.toml          is the spec good?
+  cargo xtask test                               everything that must hold before a commit"
+)]
+pub(crate) struct CommandLine {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build the binary and all packages of one or more specs
+    #[command(after_help = "\
+Examples:
+  cargo xtask build --spec acme.toml
+  cargo xtask build --spec acme.toml --spec umbra.toml    what they share is compiled once
+  ACME_TOKEN=… cargo xtask build --spec acme.toml         with `token = { env = \"ACME_TOKEN\" }` in the spec")]
+    Build(Build),
+    /// Build and verify the binaries of one or more specs, without packages
+    Binaries(Build),
+    /// Check a spec, or show what it resolves to
+    Spec(Spec),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Build {
+    /// The spec of an appliance; may be repeated [default: buildspec.toml]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) spec: Vec<PathBuf>,
+    /// Where results go, one folder per brand [default: dist in the project]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dist: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(arg_required_else_help = true)]
+pub(crate) struct Spec {
+    #[command(subcommand)]
+    pub(crate) command: SpecCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SpecCommand {
+    /// Say whether specs are good, and everything that is wrong with them
+    Check(SpecFiles),
+    /// Print the resolved spec: every key with its value, secrets as `set` or `not set`
+    Show(SpecFiles),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SpecFiles {
+    /// The spec of an appliance; may be repeated [default: buildspec.toml]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) spec: Vec<PathBuf>,
+}

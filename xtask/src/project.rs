@@ -1,0 +1,123 @@
+//! The project that this xtask belongs to: its folder, version, commit, and how to call cargo in it.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+/// Where the project is and what it says about itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Project {
+    /// Absolute folder of the workspace.
+    pub(crate) root: PathBuf,
+    /// Version in `[workspace.package]`.
+    pub(crate) version: String,
+    /// Text of the root manifest.
+    pub(crate) manifest: String,
+}
+
+/// The commit that is built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Commit {
+    /// Hash, with `-dirty` if tracked files differ from it.
+    pub(crate) sha: String,
+    /// Time of the commit in UTC, RFC 3339.
+    pub(crate) time: String,
+    /// The same in seconds.
+    pub(crate) epoch: u32,
+}
+
+impl Project {
+    /// The project around this program's sources.
+    pub(crate) fn find() -> Result<Self> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the project's folder")?;
+        let root = root.canonicalize().with_context(|| format!("cannot find the project at {}", root.display()))?;
+        let path = root.join("Cargo.toml");
+        let manifest = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let parsed: toml::Table =
+            manifest.parse().with_context(|| format!("{} is not a manifest", path.display()))?;
+        let version = parsed
+            .get("workspace")
+            .and_then(|workspace| workspace.get("package"))
+            .and_then(|package| package.get("version"))
+            .and_then(toml::Value::as_str)
+            .with_context(|| format!("{} has no workspace.package.version", path.display()))?
+            .to_owned();
+        Ok(Project { root, version, manifest })
+    }
+
+    /// Where cargo puts what it builds.
+    pub(crate) fn target(&self) -> PathBuf {
+        self.root.join("target")
+    }
+
+    /// The commit of the working tree; nothing if it is not a git repository or git cannot be run.
+    pub(crate) fn commit(&self) -> Option<Commit> {
+        let git = |arguments: &[&str]| {
+            // The tree may belong to somebody else than root: it is only read.
+            let output = Command::new("git")
+                .arg("-C")
+                .arg(&self.root)
+                .args(["-c", "safe.directory=*"])
+                .args(arguments)
+                .env("TZ", "UTC")
+                .output()
+                .ok()?;
+            output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+        };
+        let log = git(&["log", "-1", "--no-show-signature", "--date=format-local:%Y-%m-%dT%H:%M:%SZ", "--format=%H %cd %ct"])?;
+        let mut words = log.split_whitespace();
+        let (sha, time, epoch) = (words.next()?, words.next()?, words.next()?.parse().ok()?);
+        let dirty = !git(&["status", "--porcelain", "--untracked-files=no"])?.is_empty();
+        Some(Commit { sha: format!("{sha}{}", if dirty { "-dirty" } else { "" }), time: time.to_owned(), epoch })
+    }
+
+    /// Seconds since 1970 that built things carry: `SOURCE_DATE_EPOCH`, else the commit's time, else 0.
+    pub(crate) fn source_date_epoch(&self, commit: Option<&Commit>) -> Result<u32> {
+        match env::var("SOURCE_DATE_EPOCH") {
+            Ok(text) => text.parse().with_context(|| format!("SOURCE_DATE_EPOCH is not a number of seconds: {text}")),
+            Err(_) => Ok(commit.map_or(0, |commit| commit.epoch)),
+        }
+    }
+
+    /// cargo, without what the cargo that runs us left in the environment: build scripts of dependencies watch some of
+    /// it, and would run again each time.
+    pub(crate) fn cargo(&self) -> Command {
+        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.current_dir(&self.root);
+        for (name, _) in env::vars_os() {
+            let left_behind = name.to_str().is_some_and(|name| {
+                ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"].iter().any(|by| name.starts_with(by))
+                    || matches!(name, "CARGO_PRIMARY_PACKAGE" | "OUT_DIR" | "CARGO_ENCODED_RUSTFLAGS" | "RUSTFLAGS")
+            });
+            if left_behind {
+                cargo.env_remove(name);
+            }
+        }
+        cargo
+    }
+}
+
+/// Where cargo keeps its registry: `CARGO_HOME`, or `.cargo` in the home directory.
+pub(crate) fn cargo_home() -> Result<PathBuf> {
+    if let Some(home) = env::var_os("CARGO_HOME").filter(|home| !home.is_empty()) {
+        return Ok(PathBuf::from(home));
+    }
+    let home = env::home_dir().context("no home directory: set CARGO_HOME or HOME")?;
+    Ok(home.join(".cargo"))
+}
+
+/// Folder of the compiler's own libraries.
+pub(crate) fn sysroot() -> Result<PathBuf> {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(&rustc)
+        .args(["--print", "sysroot"])
+        .output()
+        .with_context(|| format!("cannot start {}", rustc.to_string_lossy()))?;
+    if !output.status.success() {
+        bail!("`rustc --print sysroot` failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
+}

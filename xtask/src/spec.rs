@@ -1,0 +1,281 @@
+//! The spec of an appliance: read, checked, resolved.
+//!
+//! A spec is a TOML file. [`load`] turns it into a [`Spec`] with every default filled in and every secret replaced by
+//! its digest, or refuses it with all its problems at once. What a value means for the product is written down twice,
+//! here and in `src/brand.rs`; the build compares the two by asking the finished binary.
+
+mod checks;
+mod problem;
+mod reader;
+#[cfg(test)]
+mod refusals;
+mod resolve;
+mod token;
+
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+pub(crate) use problem::Refused;
+
+/// A resolved spec. It serialises as what may be shown: secrets as `set` or `not set`.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Spec {
+    /// Name of the file it was read from, without folders.
+    #[serde(skip)]
+    pub(crate) file_name: String,
+    pub(crate) brand: Brand,
+    pub(crate) paths: Paths,
+    pub(crate) features: Features,
+    pub(crate) client: Client,
+    pub(crate) security: Security,
+    pub(crate) broker: Broker,
+    pub(crate) provisioning: Provisioning,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) resolver: Option<Resolver>,
+    #[serde(serialize_with = "packages_by_name")]
+    pub(crate) packages: Vec<Package>,
+    /// What deserves a warning, without secrets.
+    #[serde(skip)]
+    pub(crate) warnings: Vec<String>,
+    /// The environment variable that held the token; children must not see it.
+    #[serde(skip)]
+    pub(crate) token_variable: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Brand {
+    pub(crate) name: String,
+    pub(crate) binary: String,
+    pub(crate) display_name: String,
+    pub(crate) vendor: String,
+    pub(crate) contact: String,
+    pub(crate) url: String,
+    pub(crate) license: String,
+    pub(crate) summary: String,
+    pub(crate) version: String,
+    pub(crate) release: String,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Paths {
+    pub(crate) bindir: String,
+    pub(crate) etcdir: String,
+    pub(crate) vardir: String,
+    pub(crate) logdir: String,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Features {
+    pub(crate) live: bool,
+    pub(crate) provisioning: bool,
+    pub(crate) plaintext_brokers: bool,
+}
+
+impl Features {
+    /// Features by the names that cargo knows them by.
+    pub(crate) fn by_name(&self) -> [(&'static str, bool); 3] {
+        [
+            ("live", self.live),
+            ("provisioning", self.provisioning),
+            ("plaintext-brokers", self.plaintext_brokers),
+        ]
+    }
+
+    /// Names of the features that are on.
+    pub(crate) fn chosen(&self) -> Vec<&'static str> {
+        self.by_name().into_iter().filter_map(|(name, on)| on.then_some(name)).collect()
+    }
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Client {
+    pub(crate) server: String,
+    pub(crate) rsync: String,
+    pub(crate) interval: String,
+    pub(crate) splay: String,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Security {
+    pub(crate) tls: bool,
+    pub(crate) message_security: bool,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Broker {
+    pub(crate) max_clients: u32,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Provisioning {
+    pub(crate) default: bool,
+    pub(crate) brokers: Vec<String>,
+    pub(crate) tls: bool,
+    /// PEM text; shown as its digest.
+    #[serde(serialize_with = "as_digest")]
+    pub(crate) ca: String,
+    /// PHC string, empty for none; shown as `set` or `not set`.
+    #[serde(serialize_with = "as_set_or_not")]
+    pub(crate) token: String,
+    pub(crate) registration_data: String,
+    pub(crate) facts: String,
+    pub(crate) status_file: String,
+}
+
+/// The crate that finds the brokers.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Resolver {
+    #[serde(rename = "crate")]
+    pub(crate) krate: String,
+    /// As written, relative to the spec.
+    pub(crate) path: String,
+    /// Where that is on this machine.
+    #[serde(skip)]
+    pub(crate) folder: PathBuf,
+}
+
+/// One package to make.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Package {
+    #[serde(skip)]
+    pub(crate) name: String,
+    pub(crate) format: Format,
+    /// Part of an rpm's release, such as `el9`; empty for none.
+    pub(crate) dist: String,
+    /// Group of an rpm.
+    pub(crate) group: String,
+    /// Whether the package brings the configuration file.
+    pub(crate) manage_conf: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Format {
+    Rpm,
+    Deb,
+}
+
+fn packages_by_name<S: Serializer>(packages: &[Package], out: S) -> Result<S::Ok, S::Error> {
+    out.collect_map(packages.iter().map(|package| (&package.name, package)))
+}
+
+fn as_digest<S: Serializer>(text: &str, out: S) -> Result<S::Ok, S::Error> {
+    out.serialize_str(&if text.is_empty() { String::new() } else { format!("sha256:{}", sha256_hex(text)) })
+}
+
+fn as_set_or_not<S: Serializer>(secret: &str, out: S) -> Result<S::Ok, S::Error> {
+    out.serialize_str(if secret.is_empty() { "not set" } else { "set" })
+}
+
+/// SHA-256 in hex.
+pub(crate) fn sha256_hex(bytes: impl AsRef<[u8]>) -> String {
+    let mut hex = String::with_capacity(64);
+    for byte in Sha256::digest(bytes) {
+        write!(hex, "{byte:02x}").expect("text grows in memory");
+    }
+    hex
+}
+
+/// What a spec may refer to besides itself.
+pub(crate) struct Surroundings<'a> {
+    /// The project's own version, for specs that do not say one.
+    pub(crate) project_version: &'a str,
+    /// Reads an environment variable.
+    pub(crate) environment: &'a dyn Fn(&str) -> Option<OsString>,
+}
+
+/// Reads and resolves a spec.
+///
+/// # Errors
+/// [`Refused`] with everything that is wrong in it, or why it cannot be read.
+pub(crate) fn load(path: &Path, around: &Surroundings<'_>) -> Result<Spec> {
+    let source = fs::read_to_string(path)
+        .with_context(|| format!("cannot read the spec {}", path.display()))
+        .context("no spec: name one with `--spec FILE`; buildspec.toml is the reference, examples/acme.toml an example")?;
+    parse(path, &source, around)
+}
+
+/// Resolves the text of a spec; `path` is for messages and for what the spec refers to by relative path.
+pub(crate) fn parse(path: &Path, source: &str, around: &Surroundings<'_>) -> Result<Spec> {
+    Ok(resolve::resolve(path, source, around)?)
+}
+
+impl Spec {
+    /// The resolved spec as TOML, secrets as `set` or `not set`.
+    pub(crate) fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).context("the resolved spec does not serialise")
+    }
+
+    /// SHA-256 of everything that a spec decides; the token counts as its digest.
+    pub(crate) fn digest(&self) -> Result<String> {
+        Ok(sha256_hex(format!("{}\ntoken = {}\n", self.to_toml()?, self.provisioning.token)))
+    }
+
+    /// What the generated crate bakes: names without their prefix `DISCO_BAKED_`, in the order of `Brand`.
+    pub(crate) fn baked(&self) -> Result<Vec<(&'static str, String)>> {
+        let Spec { brand, paths, client, security, broker, provisioning, .. } = self;
+        Ok(vec![
+            ("NAME", brand.name.clone()),
+            ("BINARY", brand.binary.clone()),
+            ("DISPLAY_NAME", brand.display_name.clone()),
+            ("VENDOR", brand.vendor.clone()),
+            ("CONTACT", brand.contact.clone()),
+            ("URL", brand.url.clone()),
+            ("LICENSE", brand.license.clone()),
+            ("SUMMARY", brand.summary.clone()),
+            ("VERSION", brand.version.clone()),
+            ("RELEASE", brand.release.clone()),
+            ("BINDIR", paths.bindir.clone()),
+            ("ETCDIR", paths.etcdir.clone()),
+            ("VARDIR", paths.vardir.clone()),
+            ("LOGDIR", paths.logdir.clone()),
+            ("CLIENT_SERVER", client.server.clone()),
+            ("CLIENT_RSYNC", client.rsync.clone()),
+            ("CLIENT_INTERVAL", client.interval.clone()),
+            ("CLIENT_SPLAY", client.splay.clone()),
+            ("SECURITY_TLS", security.tls.to_string()),
+            ("SECURITY_MESSAGE_SECURITY", security.message_security.to_string()),
+            ("BROKER_MAX_CLIENTS", broker.max_clients.to_string()),
+            ("PROVISIONING_DEFAULT", provisioning.default.to_string()),
+            ("PROVISIONING_BROKERS", provisioning.brokers.join(",")),
+            ("PROVISIONING_TLS", provisioning.tls.to_string()),
+            ("PROVISIONING_CA", provisioning.ca.clone()),
+            ("PROVISIONING_TOKEN", provisioning.token.clone()),
+            ("PROVISIONING_REGISTRATION_DATA", provisioning.registration_data.clone()),
+            ("PROVISIONING_FACTS", provisioning.facts.clone()),
+            ("PROVISIONING_STATUS_FILE", provisioning.status_file.clone()),
+            ("SPEC_DIGEST", self.digest()?),
+        ])
+    }
+
+    /// What `buildinfo --json` of the finished binary must say, in the same tables.
+    pub(crate) fn expected_buildinfo(&self) -> Result<Value> {
+        let mut tables = serde_json::to_value(self).context("the resolved spec does not serialise")?;
+        let tables_map = tables.as_object_mut().context("a spec is a table")?;
+        // Packages are made from the binary; it does not know of them.
+        tables_map.shift_remove("packages");
+        // A plug names itself; without one the product says "Default".
+        tables_map.shift_remove("resolver");
+        if self.resolver.is_none() {
+            tables_map.insert("resolver".into(), serde_json::json!({ "name": "Default" }));
+        }
+        tables_map.insert(
+            "build".into(),
+            serde_json::json!({
+                "version": self.brand.version,
+                "license": self.brand.license,
+                "profile": "release",
+                "spec_digest": self.digest()?,
+            }),
+        );
+        Ok(tables)
+    }
+}

@@ -1,0 +1,176 @@
+//! What single values of a spec must look like. Each check takes a value and returns what is wrong with it.
+
+/// What is wrong with a value and how to put it right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) what: String,
+    pub(crate) cure: String,
+}
+
+fn fault(what: impl Into<String>, cure: impl Into<String>) -> Option<Fault> {
+    Some(Fault { what: what.into(), cure: cure.into() })
+}
+
+/// Longest brand name; unit, package and account names derive from it.
+const MAX_BRAND: usize = 31;
+/// Longest name of a binary; some tools cut file names of packages beyond this.
+const MAX_BINARY: usize = 63;
+
+pub(crate) fn brand_name(name: &str) -> Option<Fault> {
+    (!is_name(name, MAX_BRAND))
+        .then(|| fault("not a brand name", "use a lowercase letter and then up to 30 of `a-z`, `0-9` and `-`"))?
+}
+
+pub(crate) fn binary_name(name: &str) -> Option<Fault> {
+    (!is_name(name, MAX_BINARY))
+        .then(|| fault("not a binary name", "use a lowercase letter and then up to 62 of `a-z`, `0-9` and `-`"))?
+}
+
+fn is_name(name: &str, longest: usize) -> bool {
+    name.starts_with(|letter: char| letter.is_ascii_lowercase())
+        && name.len() <= longest
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
+pub(crate) fn not_empty(text: &str) -> Option<Fault> {
+    text.trim().is_empty().then(|| fault("empty", "write something, or leave the key out for its default"))?
+}
+
+/// Both package formats must take it: no epoch, no `-` (rpm), no `_` or `^` (deb).
+pub(crate) fn version(version: &str) -> Option<Fault> {
+    if version.contains('-') {
+        return fault(
+            "`-` separates version and release in package names",
+            "write a pre-release with `~`, such as `1.4.0~rc1`; it sorts before 1.4.0",
+        );
+    }
+    let starts = version.starts_with(|letter: char| letter.is_ascii_digit());
+    (!starts || !version.bytes().all(is_version_byte))
+        .then(|| fault("not a version that rpm and deb both take", "start with a digit and use only `A-Z a-z 0-9 . + ~`"))?
+}
+
+pub(crate) fn release(release: &str) -> Option<Fault> {
+    (release.is_empty() || !release.bytes().all(is_version_byte))
+        .then(|| fault("not a release that rpm and deb both take", "use only `A-Z a-z 0-9 . + ~`, such as `1`"))?
+}
+
+fn is_version_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'+' | b'~')
+}
+
+/// A place on the node. Paths go into unit files, scriptlets and package lists, which each quote in their own way.
+pub(crate) fn path(path: &str) -> Option<Fault> {
+    if !path.starts_with('/') {
+        return fault("not an absolute path", "start with `/`; it is a path on the node");
+    }
+    if path.split('/').any(|part| part == ".." || part == ".") {
+        return fault("`.` and `..` are not taken in a path", "write the path that is meant");
+    }
+    if path.len() > 1 && path.ends_with('/') || path.contains("//") {
+        return fault("a path with an empty part", "write one `/` between parts and none at the end");
+    }
+    if path == "/" {
+        return fault("the root directory", "name a directory below `/`");
+    }
+    let odd = path.chars().find(|letter| !letter.is_ascii_alphanumeric() && !"/._-+@~".contains(*letter));
+    odd.and_then(|letter| fault(format!("`{letter}` is not taken in a path"), "use only `A-Z a-z 0-9 / . _ - + @ ~`"))
+}
+
+/// `host:port`.
+pub(crate) fn broker(broker: &str) -> Option<Fault> {
+    if broker.contains("://") {
+        return fault("a broker is not a URL", "write `host:port` without a scheme; `tls` decides about encryption");
+    }
+    if broker.contains('@') {
+        return fault(
+            "a broker with credentials",
+            "write `host:port`; passwords belong in a file on the node, never in a binary",
+        );
+    }
+    let Some((host, port)) = broker.rsplit_once(':') else {
+        return fault("a broker without a port", format!("write `{broker}:4222`, if it is the usual one"));
+    };
+    if !matches!(port.parse::<u16>(), Ok(1..)) || port.starts_with('+') {
+        return fault(format!("`{port}` is not a port"), "write a number from 1 to 65535 after the last `:`");
+    }
+    let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let good = match literal {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            !host.is_empty()
+                && host.len() <= 253
+                && host.split('.').all(|label| !label.is_empty() && label.len() <= 63)
+                && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+        }
+    };
+    (!good).then(|| fault(format!("`{host}` is not a host"), "write a name, an IPv4 address or `[IPv6]`"))?
+}
+
+/// The simple form of a systemd time span.
+pub(crate) fn time_span(span: &str) -> Option<Fault> {
+    let digits = span.strip_suffix(['s', 'm', 'h', 'd']).unwrap_or("");
+    let number = !digits.is_empty() && digits.len() <= 6 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    (!number).then(|| fault("not a time span", "write a number and one of `s`, `m`, `h`, `d`, such as `30m`"))?
+}
+
+/// How long between two dances: a span, and not none at all.
+pub(crate) fn interval(span: &str) -> Option<Fault> {
+    time_span(span).or_else(|| {
+        let nothing = span.trim_end_matches(char::is_alphabetic).bytes().all(|byte| byte == b'0');
+        nothing.then(|| fault("an interval of nothing", "write how long to wait between dances, such as `30m`"))?
+    })
+}
+
+pub(crate) fn command(words: &str) -> Option<Fault> {
+    match shell_words::split(words) {
+        Ok(split) if split.is_empty() => fault("an empty command", "write the command with its options, such as `rsync -aWH`"),
+        Ok(_) => None,
+        Err(_) => fault("not shell words: a quote is not closed", "close the quote, or write it as \\\" or '…'"),
+    }
+}
+
+/// A name that cargo takes for a crate.
+pub(crate) fn crate_name(name: &str) -> Option<Fault> {
+    let good = name.starts_with(|letter: char| letter.is_ascii_alphabetic())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+    (!good).then(|| fault("not the name of a crate", "use the `name` of its Cargo.toml"))?
+}
+
+/// What is wrong with the PEM text of certificate authorities.
+pub(crate) fn certificates(pem: &str) -> Option<Fault> {
+    let mut count = 0;
+    let mut rest = pem;
+    while let Some(start) = rest.find("-----BEGIN ") {
+        let block = &rest[start + "-----BEGIN ".len()..];
+        let Some((label, body)) = block.split_once("-----") else {
+            return fault("a PEM block without a label", "give the file as the certificate authority wrote it");
+        };
+        if label.contains("PRIVATE KEY") {
+            return fault("a private key", "take the key out; only certificates are public and may be baked");
+        }
+        if label != "CERTIFICATE" {
+            return fault(format!("a `{label}` block"), "keep only CERTIFICATE blocks");
+        }
+        let Some((content, after)) = body.split_once("-----END CERTIFICATE-----") else {
+            return fault("a certificate without its END line", "give the file as the certificate authority wrote it");
+        };
+        if !is_der_in_base64(content) {
+            return fault("a certificate that is not base64 of DER", "give the file as the certificate authority wrote it");
+        }
+        count += 1;
+        rest = after;
+    }
+    (count == 0).then(|| fault("no certificate", "give a PEM file with `-----BEGIN CERTIFICATE-----`"))?
+}
+
+/// Whether the text is base64 and the bytes begin as a DER sequence does; more is for the TLS library to judge.
+fn is_der_in_base64(content: &str) -> bool {
+    let letters: String = content.split_whitespace().collect();
+    let body = letters.trim_end_matches('=');
+    // A sequence with a long length opens with 0x30 0x8_: in base64 that is `MI`.
+    letters.len() >= 64
+        && letters.len().is_multiple_of(4)
+        && letters.len() - body.len() <= 2
+        && body.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
+        && body.starts_with("MI")
+}

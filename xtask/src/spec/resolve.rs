@@ -1,0 +1,551 @@
+//! From the text of a spec to its resolved value: defaults, references, contradictions.
+
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::DeTable;
+use zeroize::{Zeroize, Zeroizing};
+
+use super::checks::{self, Fault};
+use super::problem::{Problem, Refused, possible_tokens};
+use super::reader::{Problems, Reference, TableReader};
+use super::{
+    Brand, Broker, Client, Features, Format, Package, Paths, Provisioning, Resolver, Security, Spec, Surroundings,
+    token,
+};
+
+/// Binary of the stock build; only its paths are the product's own, a brand's derive from its binary.
+const STOCK_BINARY: &str = "disco";
+
+pub(super) fn resolve(path: &Path, source: &str, around: &Surroundings<'_>) -> Result<Spec, Refused> {
+    let shown = path.display().to_string();
+    let parsed = DeTable::parse(source).map_err(|why| {
+        let span = why.span().unwrap_or(0..0);
+        let problem = Problem::at(span, "the spec is not TOML", why.message());
+        Refused::new(shown.clone(), source, vec![problem], &possible_tokens(source))
+    })?;
+    let problems = Problems::default();
+    let spec = Resolution { path, around, problems: &problems }.spec(parsed.get_ref());
+    let (found, secrets) = problems.into_parts();
+    if found.is_empty() { Ok(spec) } else { Err(Refused::new(shown, source, found, &secrets)) }
+}
+
+struct Resolution<'a> {
+    path: &'a Path,
+    around: &'a Surroundings<'a>,
+    problems: &'a Problems,
+}
+
+impl<'a> Resolution<'a> {
+    fn spec(&self, entries: &'a DeTable<'a>) -> Spec {
+        let mut file = TableReader::root(entries, self.problems);
+        let brand = self.brand(file.table("brand"));
+        let paths = self.paths(file.table("paths"), &brand.binary);
+        let features = self.features(file.table("features"));
+        let client = self.client(file.table("client"));
+        let security = self.security(file.table("security"), &features);
+        let broker = self.broker(file.table("broker"));
+        let resolver = self.resolver(file.table("resolver"), &features);
+        let mut warnings = Vec::new();
+        let (provisioning, token_variable) =
+            self.provisioning(file.table("provisioning"), &brand, &features, resolver.is_some(), &mut warnings);
+        let packages = self.packages(file.table("packages"));
+        file.finish();
+        Spec {
+            file_name: self.path.file_name().unwrap_or_default().to_string_lossy().replace(char::is_control, "?"),
+            brand,
+            paths,
+            features,
+            client,
+            security,
+            broker,
+            provisioning,
+            resolver,
+            packages,
+            warnings,
+            token_variable,
+        }
+    }
+
+    fn brand(&self, mut table: TableReader<'a>) -> Brand {
+        let header = table.span();
+        let name = table.string("name");
+        if name.is_none() && table.key_span("name").is_none() {
+            self.missing("brand.name", header, "write `name = \"acme\"` under [brand]; the binary becomes `acme-disco`");
+        }
+        let name = self.checked(name, "brand.name", checks::brand_name).unwrap_or_default();
+        let binary = table.string("binary");
+        let binary = self.checked(binary, "brand.binary", checks::binary_name);
+        let text = |table: &mut TableReader<'a>, key: &'static str, dotted: &str, default: &str| {
+            let value = table.string(key);
+            self.checked(value, dotted, checks::not_empty).unwrap_or_else(|| default.to_owned())
+        };
+        let brand = Brand {
+            binary: binary.unwrap_or_else(|| format!("{name}-disco")),
+            name,
+            display_name: text(&mut table, "display_name", "brand.display_name", "DISCO"),
+            vendor: text(&mut table, "vendor", "brand.vendor", "The DISCO project"),
+            contact: text(&mut table, "contact", "brand.contact", "The DISCO project <hello@disco.example>"),
+            url: text(&mut table, "url", "brand.url", "https://disco.example"),
+            license: text(&mut table, "license", "brand.license", "Apache-2.0"),
+            summary: text(&mut table, "summary", "brand.summary", "Configuration management without surprises"),
+            version: {
+                let version = table.string("version");
+                self.checked(version, "brand.version", checks::version)
+                    .unwrap_or_else(|| self.around.project_version.to_owned())
+            },
+            release: {
+                let release = table.string("release");
+                self.checked(release, "brand.release", checks::release).unwrap_or_else(|| "1".to_owned())
+            },
+        };
+        table.finish();
+        brand
+    }
+
+    fn paths(&self, mut table: TableReader<'a>, binary: &str) -> Paths {
+        let vardir = if binary == STOCK_BINARY { "/var/disco".to_owned() } else { format!("/var/lib/{binary}") };
+        let mut path = |key: &'static str, default: String| {
+            let value = table.string(key);
+            self.checked(value, &format!("paths.{key}"), checks::path).unwrap_or(default)
+        };
+        let paths = Paths {
+            bindir: path("bindir", "/usr/sbin".to_owned()),
+            etcdir: path("etcdir", format!("/etc/{binary}")),
+            vardir: path("vardir", vardir),
+            logdir: path("logdir", "/var/log".to_owned()),
+        };
+        table.finish();
+        paths
+    }
+
+    fn features(&self, mut table: TableReader<'a>) -> Features {
+        let live = table.flag("live").is_none_or(Spanned::into_inner);
+        let provisioning = table.flag("provisioning").is_some_and(Spanned::into_inner);
+        let plaintext = table.flag("plaintext-brokers");
+        if let Some(plaintext) = &plaintext
+            && *plaintext.get_ref()
+            && !provisioning
+        {
+            self.problems.add(
+                Problem::at(
+                    plaintext.span(),
+                    "`features.plaintext-brokers` is on, but `features.provisioning` is off",
+                    "such a build speaks to no broker at all",
+                )
+                .cure("set `provisioning = true` under [features], or leave `plaintext-brokers` out"),
+            );
+        }
+        table.finish();
+        Features { live, provisioning, plaintext_brokers: plaintext.is_some_and(Spanned::into_inner) }
+    }
+
+    fn client(&self, mut table: TableReader<'a>) -> Client {
+        let mut text = |key: &'static str, default: &str, check: fn(&str) -> Option<Fault>| {
+            let value = table.string(key);
+            self.checked(value, &format!("client.{key}"), check).unwrap_or_else(|| default.to_owned())
+        };
+        let client = Client {
+            server: text("server", "", |_| None),
+            rsync: text("rsync", "rsync -aWH", checks::command),
+            interval: text("interval", "30m", checks::interval),
+            splay: text("splay", "5m", checks::time_span),
+        };
+        table.finish();
+        client
+    }
+
+    fn security(&self, mut table: TableReader<'a>, features: &Features) -> Security {
+        let tls = table.flag("tls");
+        self.refuse_plaintext(&tls, "security.tls", features);
+        let security = Security {
+            tls: tls.is_none_or(Spanned::into_inner),
+            message_security: table.flag("message_security").is_none_or(Spanned::into_inner),
+        };
+        table.finish();
+        security
+    }
+
+    fn broker(&self, mut table: TableReader<'a>) -> Broker {
+        let max_clients = table.count("max_clients").map_or(50_000, Spanned::into_inner);
+        table.finish();
+        Broker { max_clients }
+    }
+
+    fn resolver(&self, mut table: TableReader<'a>, features: &Features) -> Option<Resolver> {
+        let header = table.span();
+        let name = table.string("crate");
+        let path = table.string("path");
+        let absent = |key| table.key_span(key).is_none();
+        if header.is_some() && absent("crate") {
+            self.missing("resolver.crate", header.clone(), "write the name of the crate, such as `crate = \"static-targets\"`");
+        }
+        if header.is_some() && absent("path") {
+            self.missing("resolver.path", header.clone(), "write where the crate is, relative to the spec");
+        }
+        if let Some(span) = &header
+            && !features.provisioning
+        {
+            self.problems.add(
+                Problem::at(
+                    span.clone(),
+                    "[resolver] is set, but `features.provisioning` is off",
+                    "a build without provisioning never asks for brokers",
+                )
+                .cure("set `provisioning = true` under [features], or leave [resolver] out"),
+            );
+        }
+        table.finish();
+        let krate = self.checked(name, "resolver.crate", checks::crate_name);
+        let path = path?;
+        let folder = self.beside(path.get_ref());
+        if !folder.join("Cargo.toml").is_file() {
+            self.problems.add(
+                Problem::at(
+                    path.span(),
+                    format!("`resolver.path` has no crate: {} is missing", folder.join("Cargo.toml").display()),
+                    "looked for here, relative to the spec",
+                )
+                .cure("name the folder that has the Cargo.toml of the crate"),
+            );
+        }
+        Some(Resolver { krate: krate?, path: path.into_inner(), folder })
+    }
+
+    fn provisioning(
+        &self,
+        mut table: TableReader<'a>,
+        brand: &Brand,
+        features: &Features,
+        has_resolver: bool,
+        warnings: &mut Vec<String>,
+    ) -> (Provisioning, Option<String>) {
+        let default = table.flag("default");
+        let brokers = table.strings("brokers");
+        let tls = table.flag("tls");
+        let ca = table.string("ca");
+        let secret = table.literal_or_reference("token");
+        let registration_data = table.string("registration_data");
+        let facts = table.string("facts");
+        let status_file = table.string("status_file");
+
+        let set = |key, is_set: bool| is_set.then(|| table.key_span(key)).flatten().map(|span| (key, span));
+        if !features.provisioning {
+            let filled = |text: &Option<Spanned<String>>| text.as_ref().is_some_and(|text| !text.get_ref().is_empty());
+            let in_vain = [
+                set("default", default.as_ref().is_some_and(|on| *on.get_ref())),
+                set("brokers", brokers.as_ref().is_some_and(|list| !list.get_ref().is_empty())),
+                set("ca", filled(&ca)),
+                set("token", secret.is_some()),
+                set("registration_data", filled(&registration_data)),
+                set("facts", filled(&facts)),
+                set("status_file", filled(&status_file)),
+            ];
+            for (key, span) in in_vain.into_iter().flatten() {
+                self.problems.add(
+                    Problem::at(
+                        span,
+                        format!("`provisioning.{key}` is set, but `features.provisioning` is off"),
+                        "this build would ignore it",
+                    )
+                    .cure(format!("set `provisioning = true` under [features], or leave `{key}` out")),
+                );
+            }
+        }
+        self.refuse_plaintext(&tls, "provisioning.tls", features);
+        let listed = brokers.as_ref().is_some_and(|list| !list.get_ref().is_empty());
+        if let Some(on) = &default
+            && *on.get_ref()
+            && features.provisioning
+            && !listed
+            && !has_resolver
+            // A list that was written but not understood has its own message.
+            && table.key_span("brokers").is_none_or(|_| brokers.is_some())
+        {
+            self.problems.add(
+                Problem::at(
+                    on.span(),
+                    "`provisioning.default` is on, but there is nowhere to be provisioned",
+                    "a fresh node would wait for ever",
+                )
+                .cure("list `brokers`, or name a crate that finds them in [resolver]"),
+            );
+        }
+        table.finish();
+
+        let checked_path = |value: Option<Spanned<String>>, key: &str| {
+            let value = value.filter(|text| !text.get_ref().is_empty());
+            self.checked(value, key, checks::path).unwrap_or_default()
+        };
+        let (token, token_variable) = match secret {
+            Some(reference) if features.provisioning => self.token(reference, brand, warnings),
+            _ => (None, None),
+        };
+        let resolved = Provisioning {
+            default: default.is_some_and(Spanned::into_inner),
+            brokers: self.brokers(brokers),
+            tls: tls.is_none_or(Spanned::into_inner),
+            ca: self.ca(ca),
+            token: token.unwrap_or_default(),
+            registration_data: checked_path(registration_data, "provisioning.registration_data"),
+            facts: checked_path(facts, "provisioning.facts"),
+            status_file: checked_path(status_file, "provisioning.status_file"),
+        };
+        (resolved, token_variable)
+    }
+
+    fn refuse_plaintext(&self, tls: &Option<Spanned<bool>>, key: &str, features: &Features) {
+        if let Some(tls) = tls
+            && !*tls.get_ref()
+            && !features.plaintext_brokers
+        {
+            self.problems.add(
+                Problem::at(
+                    tls.span(),
+                    format!("`{key}` is off, but `features.plaintext-brokers` is off too"),
+                    "this build cannot speak without TLS",
+                )
+                .cure("leave TLS on; only a demonstration needs `plaintext-brokers = true` under [features]"),
+            );
+        }
+    }
+
+    fn brokers(&self, listed: Option<Spanned<Vec<Spanned<String>>>>) -> Vec<String> {
+        let mut brokers: Vec<String> = Vec::new();
+        for broker in listed.map(Spanned::into_inner).unwrap_or_default() {
+            let span = broker.span();
+            let Some(broker) = self.checked(Some(broker), "provisioning.brokers", checks::broker) else { continue };
+            if brokers.iter().any(|before| before.eq_ignore_ascii_case(&broker)) {
+                self.problems.add(
+                    Problem::at(span, format!("the broker `{broker}` is listed twice"), "listed before")
+                        .cure("list each broker once"),
+                );
+                continue;
+            }
+            brokers.push(broker);
+        }
+        brokers
+    }
+
+    fn ca(&self, path: Option<Spanned<String>>) -> String {
+        let Some(path) = path.filter(|path| !path.get_ref().is_empty()) else { return String::new() };
+        let file = self.beside(path.get_ref());
+        let refuse = |what: String, cure: &str| {
+            self.problems.add(Problem::at(path.span(), what, "relative to the spec").cure(cure));
+            String::new()
+        };
+        match fs::read_to_string(&file) {
+            Err(why) => refuse(
+                format!("`provisioning.ca` cannot be read: {}: {why}", file.display()),
+                "name a PEM file with the certificate of the provisioning authority",
+            ),
+            Ok(pem) => match checks::certificates(&pem) {
+                Some(Fault { what, cure }) => {
+                    refuse(format!("`provisioning.ca` has {what}: {}", file.display()), &cure)
+                }
+                None => pem,
+            },
+        }
+    }
+
+    /// The PHC string, and the environment variable that held the token.
+    fn token(
+        &self,
+        reference: Spanned<Reference>,
+        brand: &Brand,
+        warnings: &mut Vec<String>,
+    ) -> (Option<String>, Option<String>) {
+        let span = reference.span();
+        let refuse = |what: String, cure: &str| {
+            self.problems.add(Problem::at(span.clone(), what, "the token comes from here").cure(cure));
+        };
+        let (token, variable) = match reference.into_inner() {
+            Reference::Literal(text) => (Zeroizing::new(text), None),
+            Reference::Variable(name) => match (self.around.environment)(&name).map(|value| value.into_string()) {
+                Some(Ok(text)) => (Zeroizing::new(text), Some(name)),
+                Some(Err(mut value)) => {
+                    value.clear();
+                    refuse(format!("the environment variable `{name}` is not UTF-8"), "set it to printable characters");
+                    return (None, Some(name));
+                }
+                None => {
+                    refuse(
+                        format!("the environment variable `{name}` is not set"),
+                        &format!("set it for this command, such as by `{name}=… cargo xtask build …` from a secret store"),
+                    );
+                    return (None, Some(name));
+                }
+            },
+            Reference::File(path) => {
+                let file = self.beside(&path);
+                match fs::read_to_string(&file) {
+                    Ok(mut text) => {
+                        let token = Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned());
+                        text.zeroize();
+                        (token, None)
+                    }
+                    Err(why) => {
+                        refuse(
+                            format!("the file of the token cannot be read: {}: {why}", file.display()),
+                            "write the token into that file, or name another, relative to the spec",
+                        );
+                        return (None, None);
+                    }
+                }
+            }
+        };
+        if let Some(what) = token::refusal(&token) {
+            refuse(what.to_owned(), "use 1 to 128 printable characters, such as from `openssl rand -base64 24`");
+            return (None, variable);
+        }
+        let bits = token::estimated_bits(&token);
+        if bits < token::WEAK_BELOW_BITS {
+            warnings.push(format!(
+                "the provisioning token of {} is WEAK: at most {bits} bits, {} are needed to resist guessing; \
+                 make a better one, such as with `openssl rand -base64 24`",
+                brand.name,
+                token::WEAK_BELOW_BITS
+            ));
+        }
+        match token::stretch(&brand.name, &token) {
+            Ok(phc) => (Some(phc), variable),
+            Err(why) => {
+                refuse(format!("the token cannot be digested: {why}"), "this is a fault of xtask");
+                (None, variable)
+            }
+        }
+    }
+
+    fn packages(&self, mut table: TableReader<'a>) -> Vec<Package> {
+        let defaults = self.package(table.table("defaults"));
+        let mut packages: Vec<Package> = Vec::new();
+        for (name, child) in table.other_tables() {
+            let child = self.package(child);
+            let Some(format) = child.format.clone().or_else(|| defaults.format.clone()) else {
+                self.missing(
+                    &format!("packages.{}.format", name.get_ref()),
+                    Some(name.span()),
+                    "write `format = \"rpm\"` or `format = \"deb\"`",
+                );
+                continue;
+            };
+            let format = format.into_inner();
+            let dist = match (child.dist, format) {
+                (Some(dist), Format::Deb) => {
+                    self.problems.add(
+                        Problem::at(dist.span(), "`dist` is part of an rpm's release; a deb has none", "not for a deb")
+                            .cure("leave it out, or set `brand.release`"),
+                    );
+                    String::new()
+                }
+                (Some(dist), Format::Rpm) => dist.into_inner(),
+                (None, Format::Rpm) => defaults.dist.as_ref().map(|dist| dist.get_ref().clone()).unwrap_or_default(),
+                (None, Format::Deb) => String::new(),
+            };
+            if let Some(twin) = packages.iter().find(|package| package.format == format && package.dist == dist) {
+                self.problems.add(
+                    Problem::at(
+                        name.span(),
+                        format!("packages `{}` and `{}` would be the same file", twin.name, name.get_ref()),
+                        "same format and same dist",
+                    )
+                    .cure("give one of them another `dist`, or leave it out"),
+                );
+            }
+            packages.push(Package {
+                name: name.into_inner(),
+                format,
+                dist,
+                group: child.group.or_else(|| defaults.group.clone()).unwrap_or_else(|| GROUP.to_owned()),
+                manage_conf: child.manage_conf.or(defaults.manage_conf).unwrap_or(true),
+            });
+        }
+        if packages.is_empty() {
+            packages = [("rpm", Format::Rpm), ("deb", Format::Deb)]
+                .into_iter()
+                .filter(|(_, format)| defaults.format.as_ref().is_none_or(|only| only.get_ref() == format))
+                .map(|(name, format)| Package {
+                    name: name.to_owned(),
+                    format,
+                    dist: match (format, &defaults.dist) {
+                        (Format::Rpm, Some(dist)) => dist.get_ref().clone(),
+                        _ => String::new(),
+                    },
+                    group: defaults.group.clone().unwrap_or_else(|| GROUP.to_owned()),
+                    manage_conf: defaults.manage_conf.unwrap_or(true),
+                })
+                .collect();
+        }
+        packages
+    }
+
+    fn package(&self, mut table: TableReader<'a>) -> PackageTable {
+        let format = table.string("format").and_then(|format| {
+            let span = format.span();
+            match format.get_ref().as_str() {
+                "rpm" => Some(Spanned::new(span, Format::Rpm)),
+                "deb" => Some(Spanned::new(span, Format::Deb)),
+                other => {
+                    self.problems.add(
+                        Problem::at(span.clone(), format!("`{other}` is not a package format"), "unknown format")
+                            .cure("write `rpm` or `deb`"),
+                    );
+                    // One message is enough: a missing format would be the next.
+                    Some(Spanned::new(span, Format::Rpm))
+                }
+            }
+        });
+        let dist = table.string("dist").and_then(|dist| {
+            let span = dist.span();
+            self.checked(Some(dist), "dist", checks::release).map(|dist| Spanned::new(span, dist))
+        });
+        let read = PackageTable {
+            format,
+            dist,
+            group: table.string("group").map(Spanned::into_inner),
+            manage_conf: table.flag("manage_conf").map(Spanned::into_inner),
+        };
+        table.finish();
+        read
+    }
+
+    fn checked(
+        &self,
+        value: Option<Spanned<String>>,
+        key: &str,
+        check: impl Fn(&str) -> Option<Fault>,
+    ) -> Option<String> {
+        let value = value?;
+        if let Some(Fault { what, cure }) = check(value.get_ref()) {
+            self.problems.add(Problem::at(value.span(), format!("`{key}` is refused"), what).cure(cure));
+            return None;
+        }
+        Some(value.into_inner())
+    }
+
+    fn missing(&self, key: &str, header: Option<Range<usize>>, cure: &str) {
+        let title = format!("`{key}` is missing");
+        let problem = match header {
+            Some(span) => Problem::at(span, title, "in this table"),
+            None => Problem::of_file(title),
+        };
+        self.problems.add(problem.cure(cure));
+    }
+
+    /// A path that is relative to the spec.
+    fn beside(&self, path: &str) -> PathBuf {
+        self.path.parent().unwrap_or(Path::new("")).join(path)
+    }
+}
+
+/// Group of an rpm that does not say one.
+const GROUP: &str = "System Environment/Base";
+
+struct PackageTable {
+    format: Option<Spanned<Format>>,
+    dist: Option<Spanned<String>>,
+    group: Option<String>,
+    manage_conf: Option<bool>,
+}
