@@ -122,7 +122,11 @@ impl<'a> Builder<'a> {
         cargo.stdout(Stdio::from(std::io::stderr()));
         let status = cargo.status().with_context(|| format!("cannot start {:?}", cargo.get_program()))?;
         if !status.success() {
-            bail!("the build of `{}` failed: cargo build of {} ended with {status}", spec.brand.binary, manifest.display());
+            bail!(
+                "the build of `{}` failed: cargo build of {} ended with {status}",
+                spec.brand.binary,
+                manifest.display()
+            );
         }
         let built = self.project.target().join("release").join(&spec.brand.binary);
         if !built.is_file() {
@@ -187,7 +191,10 @@ impl<'a> Builder<'a> {
         if let Some(resolver) = &spec.resolver
             && says["resolver"]["name"] == "Default"
         {
-            differences.push(format!("resolver.name: the spec says crate {}, the binary says Default", resolver.krate));
+            differences.push(format!(
+                "resolver.name: the spec says crate {}, the binary says Default",
+                resolver.krate
+            ));
         }
         if !differences.is_empty() {
             bail!(
@@ -250,7 +257,8 @@ mod tests {
     #[test]
     fn equal_answers_have_no_difference() {
         let spec = json!({"paths": {"etcdir": "/etc/a"}, "build": {"version": "1"}});
-        let binary = json!({"paths": {"etcdir": "/etc/a"}, "build": {"version": "1", "target": "x"}, "schema": "s"});
+        let binary =
+            json!({"paths": {"etcdir": "/etc/a"}, "build": {"version": "1", "target": "x"}, "schema": "s"});
         assert_eq!(differences(&spec, &binary), Vec::<String>::new());
     }
 

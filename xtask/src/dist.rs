@@ -84,8 +84,10 @@ mod tests {
         second.put("acme", 0o755, b"newer").unwrap();
         second.finish().unwrap();
 
-        let mut names: Vec<_> =
-            fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         assert_eq!(names, ["SHA256SUMS", "acme", "notes.txt"]);
         let sums = fs::read_to_string(folder.join(SUMS)).unwrap();

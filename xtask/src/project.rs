@@ -32,10 +32,13 @@ pub(crate) struct Commit {
 impl Project {
     /// The project around this program's sources.
     pub(crate) fn find() -> Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the project's folder")?;
-        let root = root.canonicalize().with_context(|| format!("cannot find the project at {}", root.display()))?;
+        let root =
+            Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the project's folder")?;
+        let root =
+            root.canonicalize().with_context(|| format!("cannot find the project at {}", root.display()))?;
         let path = root.join("Cargo.toml");
-        let manifest = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let manifest =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let parsed: toml::Table =
             manifest.parse().with_context(|| format!("{} is not a manifest", path.display()))?;
         let version = parsed
@@ -67,17 +70,29 @@ impl Project {
                 .ok()?;
             output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
         };
-        let log = git(&["log", "-1", "--no-show-signature", "--date=format-local:%Y-%m-%dT%H:%M:%SZ", "--format=%H %cd %ct"])?;
+        let log = git(&[
+            "log",
+            "-1",
+            "--no-show-signature",
+            "--date=format-local:%Y-%m-%dT%H:%M:%SZ",
+            "--format=%H %cd %ct",
+        ])?;
         let mut words = log.split_whitespace();
         let (sha, time, epoch) = (words.next()?, words.next()?, words.next()?.parse().ok()?);
         let dirty = !git(&["status", "--porcelain", "--untracked-files=no"])?.is_empty();
-        Some(Commit { sha: format!("{sha}{}", if dirty { "-dirty" } else { "" }), time: time.to_owned(), epoch })
+        Some(Commit {
+            sha: format!("{sha}{}", if dirty { "-dirty" } else { "" }),
+            time: time.to_owned(),
+            epoch,
+        })
     }
 
     /// Seconds since 1970 that built things carry: `SOURCE_DATE_EPOCH`, else the commit's time, else 0.
     pub(crate) fn source_date_epoch(&self, commit: Option<&Commit>) -> Result<u32> {
         match env::var("SOURCE_DATE_EPOCH") {
-            Ok(text) => text.parse().with_context(|| format!("SOURCE_DATE_EPOCH is not a number of seconds: {text}")),
+            Ok(text) => {
+                text.parse().with_context(|| format!("SOURCE_DATE_EPOCH is not a number of seconds: {text}"))
+            }
             Err(_) => Ok(commit.map_or(0, |commit| commit.epoch)),
         }
     }
@@ -89,8 +104,13 @@ impl Project {
         cargo.current_dir(&self.root);
         for (name, _) in env::vars_os() {
             let left_behind = name.to_str().is_some_and(|name| {
-                ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"].iter().any(|by| name.starts_with(by))
-                    || matches!(name, "CARGO_PRIMARY_PACKAGE" | "OUT_DIR" | "CARGO_ENCODED_RUSTFLAGS" | "RUSTFLAGS")
+                ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"]
+                    .iter()
+                    .any(|by| name.starts_with(by))
+                    || matches!(
+                        name,
+                        "CARGO_PRIMARY_PACKAGE" | "OUT_DIR" | "CARGO_ENCODED_RUSTFLAGS" | "RUSTFLAGS"
+                    )
             });
             if left_behind {
                 cargo.env_remove(name);

@@ -6,19 +6,20 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-/// Builds the brand of a spec and returns its binary. The spec is written into `directory`, where relative paths in it
-/// begin.
+/// Builds the brand of a spec and returns its binary. Spec and results lie in `directory`; relative paths in the spec
+/// begin there. The first build of a set of features takes minutes, every further one seconds.
 pub fn build(spec: &str, directory: &Path) -> Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .ancestors()
         .nth(2)
         .context("this crate lies two below the root")?;
-    let name = brand_name(spec).context("the spec names no brand")?;
-    let file = directory.join(format!("{name}.toml"));
+    let file = directory.join("spec.toml");
     fs::write(&file, spec)?;
     let output = Command::new(env!("CARGO"))
         .args(["run", "-q", "-p", "xtask", "--", "binaries", "--spec"])
         .arg(&file)
+        .arg("--dist")
+        .arg(directory.join("dist"))
         .current_dir(root)
         .output()
         .context("cannot start cargo")?;
@@ -27,13 +28,9 @@ pub fn build(spec: &str, directory: &Path) -> Result<PathBuf> {
         "the brand does not build:\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    let binary = root.join("dist").join(&name).join(format!("{name}-disco"));
+    // The driver names what it made, the binary first.
+    let made = String::from_utf8(output.stdout)?;
+    let binary = PathBuf::from(made.lines().next().context("the build driver made nothing")?);
     ensure!(binary.is_file(), "{} was not built", binary.display());
     Ok(binary)
-}
-
-fn brand_name(spec: &str) -> Option<String> {
-    let line = spec.lines().map(str::trim).find(|line| line.starts_with("name"))?;
-    let (_, value) = line.split_once('=')?;
-    Some(value.trim().trim_matches('"').to_owned())
 }

@@ -12,6 +12,8 @@ use anyhow::{Context, Result, bail};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 
+use crate::wire::fresh_id;
+
 /// How long the broker may take until it answers.
 const START: Duration = Duration::from_secs(10);
 
@@ -74,7 +76,8 @@ impl Broker {
             if Instant::now() > deadline {
                 bail!("nats-server does not answer on port {port}: {}", fs::read_to_string(&log)?);
             }
-            std::thread::yield_now();
+            // Asking costs a connection; the broker needs some tens of milliseconds.
+            std::thread::park_timeout(Duration::from_millis(5));
         }
         Ok(broker)
     }
@@ -107,9 +110,12 @@ impl Drop for Broker {
     }
 }
 
-/// A port that nobody listens on at this moment.
+/// A port that nobody listens on at this moment, below those that the kernel gives to outgoing connections: nobody
+/// takes it while a broker is down between two starts.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    let start = u16::from_str_radix(&fresh_id()[..4], 16)? % 10_000;
+    (0..10_000).map(|step| 20_000 + (start + step) % 10_000).find(is_free).context("no free port on loopback")
 }
 
 fn configuration(port: u16, options: &Options) -> String {

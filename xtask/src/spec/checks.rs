@@ -17,13 +17,15 @@ const MAX_BRAND: usize = 31;
 const MAX_BINARY: usize = 63;
 
 pub(crate) fn brand_name(name: &str) -> Option<Fault> {
-    (!is_name(name, MAX_BRAND))
-        .then(|| fault("not a brand name", "use a lowercase letter and then up to 30 of `a-z`, `0-9` and `-`"))?
+    (!is_name(name, MAX_BRAND)).then(|| {
+        fault("not a brand name", "use a lowercase letter and then up to 30 of `a-z`, `0-9` and `-`")
+    })?
 }
 
 pub(crate) fn binary_name(name: &str) -> Option<Fault> {
-    (!is_name(name, MAX_BINARY))
-        .then(|| fault("not a binary name", "use a lowercase letter and then up to 62 of `a-z`, `0-9` and `-`"))?
+    (!is_name(name, MAX_BINARY)).then(|| {
+        fault("not a binary name", "use a lowercase letter and then up to 62 of `a-z`, `0-9` and `-`")
+    })?
 }
 
 fn is_name(name: &str, longest: usize) -> bool {
@@ -45,13 +47,18 @@ pub(crate) fn version(version: &str) -> Option<Fault> {
         );
     }
     let starts = version.starts_with(|letter: char| letter.is_ascii_digit());
-    (!starts || !version.bytes().all(is_version_byte))
-        .then(|| fault("not a version that rpm and deb both take", "start with a digit and use only `A-Z a-z 0-9 . + ~`"))?
+    (!starts || !version.bytes().all(is_version_byte)).then(|| {
+        fault(
+            "not a version that rpm and deb both take",
+            "start with a digit and use only `A-Z a-z 0-9 . + ~`",
+        )
+    })?
 }
 
 pub(crate) fn release(release: &str) -> Option<Fault> {
-    (release.is_empty() || !release.bytes().all(is_version_byte))
-        .then(|| fault("not a release that rpm and deb both take", "use only `A-Z a-z 0-9 . + ~`, such as `1`"))?
+    (release.is_empty() || !release.bytes().all(is_version_byte)).then(|| {
+        fault("not a release that rpm and deb both take", "use only `A-Z a-z 0-9 . + ~`, such as `1`")
+    })?
 }
 
 fn is_version_byte(byte: u8) -> bool {
@@ -73,13 +80,18 @@ pub(crate) fn path(path: &str) -> Option<Fault> {
         return fault("the root directory", "name a directory below `/`");
     }
     let odd = path.chars().find(|letter| !letter.is_ascii_alphanumeric() && !"/._-+@~".contains(*letter));
-    odd.and_then(|letter| fault(format!("`{letter}` is not taken in a path"), "use only `A-Z a-z 0-9 / . _ - + @ ~`"))
+    odd.and_then(|letter| {
+        fault(format!("`{letter}` is not taken in a path"), "use only `A-Z a-z 0-9 / . _ - + @ ~`")
+    })
 }
 
 /// `host:port`.
 pub(crate) fn broker(broker: &str) -> Option<Fault> {
     if broker.contains("://") {
-        return fault("a broker is not a URL", "write `host:port` without a scheme; `tls` decides about encryption");
+        return fault(
+            "a broker is not a URL",
+            "write `host:port` without a scheme; `tls` decides about encryption",
+        );
     }
     if broker.contains('@') {
         return fault(
@@ -110,22 +122,29 @@ pub(crate) fn broker(broker: &str) -> Option<Fault> {
 pub(crate) fn time_span(span: &str) -> Option<Fault> {
     let digits = span.strip_suffix(['s', 'm', 'h', 'd']).unwrap_or("");
     let number = !digits.is_empty() && digits.len() <= 6 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    (!number).then(|| fault("not a time span", "write a number and one of `s`, `m`, `h`, `d`, such as `30m`"))?
+    (!number)
+        .then(|| fault("not a time span", "write a number and one of `s`, `m`, `h`, `d`, such as `30m`"))?
 }
 
 /// How long between two dances: a span, and not none at all.
 pub(crate) fn interval(span: &str) -> Option<Fault> {
     time_span(span).or_else(|| {
         let nothing = span.trim_end_matches(char::is_alphabetic).bytes().all(|byte| byte == b'0');
-        nothing.then(|| fault("an interval of nothing", "write how long to wait between dances, such as `30m`"))?
+        nothing.then(|| {
+            fault("an interval of nothing", "write how long to wait between dances, such as `30m`")
+        })?
     })
 }
 
 pub(crate) fn command(words: &str) -> Option<Fault> {
     match shell_words::split(words) {
-        Ok(split) if split.is_empty() => fault("an empty command", "write the command with its options, such as `rsync -aWH`"),
+        Ok(split) if split.is_empty() => {
+            fault("an empty command", "write the command with its options, such as `rsync -aWH`")
+        }
         Ok(_) => None,
-        Err(_) => fault("not shell words: a quote is not closed", "close the quote, or write it as \\\" or '…'"),
+        Err(_) => {
+            fault("not shell words: a quote is not closed", "close the quote, or write it as \\\" or '…'")
+        }
     }
 }
 
@@ -143,7 +162,10 @@ pub(crate) fn certificates(pem: &str) -> Option<Fault> {
     while let Some(start) = rest.find("-----BEGIN ") {
         let block = &rest[start + "-----BEGIN ".len()..];
         let Some((label, body)) = block.split_once("-----") else {
-            return fault("a PEM block without a label", "give the file as the certificate authority wrote it");
+            return fault(
+                "a PEM block without a label",
+                "give the file as the certificate authority wrote it",
+            );
         };
         if label.contains("PRIVATE KEY") {
             return fault("a private key", "take the key out; only certificates are public and may be baked");
@@ -152,10 +174,16 @@ pub(crate) fn certificates(pem: &str) -> Option<Fault> {
             return fault(format!("a `{label}` block"), "keep only CERTIFICATE blocks");
         }
         let Some((content, after)) = body.split_once("-----END CERTIFICATE-----") else {
-            return fault("a certificate without its END line", "give the file as the certificate authority wrote it");
+            return fault(
+                "a certificate without its END line",
+                "give the file as the certificate authority wrote it",
+            );
         };
         if !is_der_in_base64(content) {
-            return fault("a certificate that is not base64 of DER", "give the file as the certificate authority wrote it");
+            return fault(
+                "a certificate that is not base64 of DER",
+                "give the file as the certificate authority wrote it",
+            );
         }
         count += 1;
         rest = after;

@@ -60,7 +60,8 @@ impl Refused {
     /// All problems, one after the other; coloured if `styled`.
     pub(crate) fn draw(&self, styled: bool) -> String {
         let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
-        let mut drawn: Vec<String> = self.problems.iter().map(|problem| self.draw_one(problem, &renderer)).collect();
+        let mut drawn: Vec<String> =
+            self.problems.iter().map(|problem| self.draw_one(problem, &renderer)).collect();
         if self.problems.len() > 1 {
             drawn.push(format!("error: {} problems in {}", self.problems.len(), self.path));
         }

@@ -209,7 +209,8 @@ impl<'a> TableReader<'a> {
             .iter()
             .filter(|(key, _)| !asked.contains(&key.get_ref().as_ref()))
             .map(|(key, value)| {
-                let table = self.read_table(self.dotted(key.get_ref()), key.get_ref(), Some((key.span(), value)));
+                let table =
+                    self.read_table(self.dotted(key.get_ref()), key.get_ref(), Some((key.span(), value)));
                 (Spanned::new(key.span(), key.get_ref().to_string()), table)
             })
             .collect();
@@ -243,7 +244,8 @@ impl<'a> TableReader<'a> {
             if self.asked.contains(&name) {
                 continue;
             }
-            let place = if self.name.is_empty() { "at the top".to_owned() } else { format!("in [{}]", self.name) };
+            let place =
+                if self.name.is_empty() { "at the top".to_owned() } else { format!("in [{}]", self.name) };
             let kind = if self.name.is_empty() { "table" } else { "key" };
             let label = match nearest(name, &self.asked) {
                 Some(near) => format!("did you mean `{near}`?"),

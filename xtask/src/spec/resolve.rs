@@ -12,8 +12,8 @@ use super::checks::{self, Fault};
 use super::problem::{Problem, Refused, possible_tokens};
 use super::reader::{Problems, Reference, TableReader};
 use super::{
-    Brand, Broker, Client, Features, Format, Package, Paths, Provisioning, Resolver, Security, Spec, Surroundings,
-    token,
+    Brand, Broker, Client, Features, Format, Package, Paths, Provisioning, Resolver, Security, Spec,
+    Surroundings, token,
 };
 
 /// Binary of the stock build; only its paths are the product's own, a brand's derive from its binary.
@@ -49,12 +49,22 @@ impl<'a> Resolution<'a> {
         let broker = self.broker(file.table("broker"));
         let resolver = self.resolver(file.table("resolver"), &features);
         let mut warnings = Vec::new();
-        let (provisioning, token_variable) =
-            self.provisioning(file.table("provisioning"), &brand, &features, resolver.is_some(), &mut warnings);
+        let (provisioning, token_variable) = self.provisioning(
+            file.table("provisioning"),
+            &brand,
+            &features,
+            resolver.is_some(),
+            &mut warnings,
+        );
         let packages = self.packages(file.table("packages"));
         file.finish();
         Spec {
-            file_name: self.path.file_name().unwrap_or_default().to_string_lossy().replace(char::is_control, "?"),
+            file_name: self
+                .path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .replace(char::is_control, "?"),
             brand,
             paths,
             features,
@@ -73,7 +83,11 @@ impl<'a> Resolution<'a> {
         let header = table.span();
         let name = table.string("name");
         if name.is_none() && table.key_span("name").is_none() {
-            self.missing("brand.name", header, "write `name = \"acme\"` under [brand]; the binary becomes `acme-disco`");
+            self.missing(
+                "brand.name",
+                header,
+                "write `name = \"acme\"` under [brand]; the binary becomes `acme-disco`",
+            );
         }
         let name = self.checked(name, "brand.name", checks::brand_name).unwrap_or_default();
         let binary = table.string("binary");
@@ -90,7 +104,12 @@ impl<'a> Resolution<'a> {
             contact: text(&mut table, "contact", "brand.contact", "The DISCO project <hello@disco.example>"),
             url: text(&mut table, "url", "brand.url", "https://disco.example"),
             license: text(&mut table, "license", "brand.license", "Apache-2.0"),
-            summary: text(&mut table, "summary", "brand.summary", "Configuration management without surprises"),
+            summary: text(
+                &mut table,
+                "summary",
+                "brand.summary",
+                "Configuration management without surprises",
+            ),
             version: {
                 let version = table.string("version");
                 self.checked(version, "brand.version", checks::version)
@@ -106,7 +125,8 @@ impl<'a> Resolution<'a> {
     }
 
     fn paths(&self, mut table: TableReader<'a>, binary: &str) -> Paths {
-        let vardir = if binary == STOCK_BINARY { "/var/disco".to_owned() } else { format!("/var/lib/{binary}") };
+        let vardir =
+            if binary == STOCK_BINARY { "/var/disco".to_owned() } else { format!("/var/lib/{binary}") };
         let mut path = |key: &'static str, default: String| {
             let value = table.string(key);
             self.checked(value, &format!("paths.{key}"), checks::path).unwrap_or(default)
@@ -180,7 +200,11 @@ impl<'a> Resolution<'a> {
         let path = table.string("path");
         let absent = |key| table.key_span(key).is_none();
         if header.is_some() && absent("crate") {
-            self.missing("resolver.crate", header.clone(), "write the name of the crate, such as `crate = \"static-targets\"`");
+            self.missing(
+                "resolver.crate",
+                header.clone(),
+                "write the name of the crate, such as `crate = \"static-targets\"`",
+            );
         }
         if header.is_some() && absent("path") {
             self.missing("resolver.path", header.clone(), "write where the crate is, relative to the spec");
@@ -205,7 +229,10 @@ impl<'a> Resolution<'a> {
             self.problems.add(
                 Problem::at(
                     path.span(),
-                    format!("`resolver.path` has no crate: {} is missing", folder.join("Cargo.toml").display()),
+                    format!(
+                        "`resolver.path` has no crate: {} is missing",
+                        folder.join("Cargo.toml").display()
+                    ),
                     "looked for here, relative to the spec",
                 )
                 .cure("name the folder that has the Cargo.toml of the crate"),
@@ -233,7 +260,8 @@ impl<'a> Resolution<'a> {
 
         let set = |key, is_set: bool| is_set.then(|| table.key_span(key)).flatten().map(|span| (key, span));
         if !features.provisioning {
-            let filled = |text: &Option<Spanned<String>>| text.as_ref().is_some_and(|text| !text.get_ref().is_empty());
+            let filled =
+                |text: &Option<Spanned<String>>| text.as_ref().is_some_and(|text| !text.get_ref().is_empty());
             let in_vain = [
                 set("default", default.as_ref().is_some_and(|on| *on.get_ref())),
                 set("brokers", brokers.as_ref().is_some_and(|list| !list.get_ref().is_empty())),
@@ -316,7 +344,9 @@ impl<'a> Resolution<'a> {
         let mut brokers: Vec<String> = Vec::new();
         for broker in listed.map(Spanned::into_inner).unwrap_or_default() {
             let span = broker.span();
-            let Some(broker) = self.checked(Some(broker), "provisioning.brokers", checks::broker) else { continue };
+            let Some(broker) = self.checked(Some(broker), "provisioning.brokers", checks::broker) else {
+                continue;
+            };
             if brokers.iter().any(|before| before.eq_ignore_ascii_case(&broker)) {
                 self.problems.add(
                     Problem::at(span, format!("the broker `{broker}` is listed twice"), "listed before")
@@ -363,21 +393,28 @@ impl<'a> Resolution<'a> {
         };
         let (token, variable) = match reference.into_inner() {
             Reference::Literal(text) => (Zeroizing::new(text), None),
-            Reference::Variable(name) => match (self.around.environment)(&name).map(|value| value.into_string()) {
-                Some(Ok(text)) => (Zeroizing::new(text), Some(name)),
-                Some(Err(mut value)) => {
-                    value.clear();
-                    refuse(format!("the environment variable `{name}` is not UTF-8"), "set it to printable characters");
-                    return (None, Some(name));
+            Reference::Variable(name) => {
+                match (self.around.environment)(&name).map(|value| value.into_string()) {
+                    Some(Ok(text)) => (Zeroizing::new(text), Some(name)),
+                    Some(Err(mut value)) => {
+                        value.clear();
+                        refuse(
+                            format!("the environment variable `{name}` is not UTF-8"),
+                            "set it to printable characters",
+                        );
+                        return (None, Some(name));
+                    }
+                    None => {
+                        refuse(
+                            format!("the environment variable `{name}` is not set"),
+                            &format!(
+                                "set it for this command, such as by `{name}=… cargo xtask build …` from a secret store"
+                            ),
+                        );
+                        return (None, Some(name));
+                    }
                 }
-                None => {
-                    refuse(
-                        format!("the environment variable `{name}` is not set"),
-                        &format!("set it for this command, such as by `{name}=… cargo xtask build …` from a secret store"),
-                    );
-                    return (None, Some(name));
-                }
-            },
+            }
             Reference::File(path) => {
                 let file = self.beside(&path);
                 match fs::read_to_string(&file) {
@@ -397,7 +434,10 @@ impl<'a> Resolution<'a> {
             }
         };
         if let Some(what) = token::refusal(&token) {
-            refuse(what.to_owned(), "use 1 to 128 printable characters, such as from `openssl rand -base64 24`");
+            refuse(
+                what.to_owned(),
+                "use 1 to 128 printable characters, such as from `openssl rand -base64 24`",
+            );
             return (None, variable);
         }
         let bits = token::estimated_bits(&token);
@@ -435,16 +475,24 @@ impl<'a> Resolution<'a> {
             let dist = match (child.dist, format) {
                 (Some(dist), Format::Deb) => {
                     self.problems.add(
-                        Problem::at(dist.span(), "`dist` is part of an rpm's release; a deb has none", "not for a deb")
-                            .cure("leave it out, or set `brand.release`"),
+                        Problem::at(
+                            dist.span(),
+                            "`dist` is part of an rpm's release; a deb has none",
+                            "not for a deb",
+                        )
+                        .cure("leave it out, or set `brand.release`"),
                     );
                     String::new()
                 }
                 (Some(dist), Format::Rpm) => dist.into_inner(),
-                (None, Format::Rpm) => defaults.dist.as_ref().map(|dist| dist.get_ref().clone()).unwrap_or_default(),
+                (None, Format::Rpm) => {
+                    defaults.dist.as_ref().map(|dist| dist.get_ref().clone()).unwrap_or_default()
+                }
                 (None, Format::Deb) => String::new(),
             };
-            if let Some(twin) = packages.iter().find(|package| package.format == format && package.dist == dist) {
+            if let Some(twin) =
+                packages.iter().find(|package| package.format == format && package.dist == dist)
+            {
                 self.problems.add(
                     Problem::at(
                         name.span(),
@@ -489,8 +537,12 @@ impl<'a> Resolution<'a> {
                 "deb" => Some(Spanned::new(span, Format::Deb)),
                 other => {
                     self.problems.add(
-                        Problem::at(span.clone(), format!("`{other}` is not a package format"), "unknown format")
-                            .cure("write `rpm` or `deb`"),
+                        Problem::at(
+                            span.clone(),
+                            format!("`{other}` is not a package format"),
+                            "unknown format",
+                        )
+                        .cure("write `rpm` or `deb`"),
                     );
                     // One message is enough: a missing format would be the next.
                     Some(Spanned::new(span, Format::Rpm))

@@ -35,7 +35,8 @@ pub(crate) fn stretch(brand: &str, token: &Zeroizing<String>) -> Result<String> 
     hash.update([0]);
     hash.update(token.as_bytes());
     let salt = hash.finalize();
-    let params = Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|why| anyhow!("argon2id parameters: {why}"))?;
+    let params =
+        Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|why| anyhow!("argon2id parameters: {why}"))?;
     let phc = Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
         .hash_password_with_salt(token.as_bytes(), &salt[..16])
         .map_err(|why| anyhow!("argon2id: {why}"))?;
@@ -67,8 +68,11 @@ pub(crate) fn estimated_bits(token: &str) -> u32 {
         (char::is_ascii_digit, 10),
         (|letter: &char| !letter.is_ascii_alphanumeric(), 33),
     ];
-    let pool: u32 =
-        alphabets.iter().filter(|(within, _)| token.chars().any(|letter| within(&letter))).map(|(_, size)| size).sum();
+    let pool: u32 = alphabets
+        .iter()
+        .filter(|(within, _)| token.chars().any(|letter| within(&letter)))
+        .map(|(_, size)| size)
+        .sum();
     let mut previous = None;
     let mut counted = 0_u32;
     for letter in token.chars() {
@@ -83,8 +87,8 @@ pub(crate) fn estimated_bits(token: &str) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use argon2::password_hash::phc::PasswordHash;
     use argon2::password_hash::PasswordVerifier;
+    use argon2::password_hash::phc::PasswordHash;
 
     use super::*;
 
@@ -121,7 +125,9 @@ mod tests {
     #[test]
     fn short_and_regular_tokens_are_weak() {
         assert!(estimated_bits("toomanysecrets") >= WEAK_BELOW_BITS);
-        for weak in ["secret", "abcdefghijklmnopqrst", "aaaaaaaaaaaaaaaaaaaa", "12345678901234567890", "hunter2"] {
+        for weak in
+            ["secret", "abcdefghijklmnopqrst", "aaaaaaaaaaaaaaaaaaaa", "12345678901234567890", "hunter2"]
+        {
             assert!(estimated_bits(weak) < WEAK_BELOW_BITS, "{weak}");
         }
         assert!(estimated_bits("K7!pVq2-wZ9m#Rt4") >= WEAK_BELOW_BITS);
