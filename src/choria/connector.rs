@@ -22,11 +22,12 @@ use crate::choria::journal::{Journal, printable};
 /// How long one attempt to connect may take; the reference allows 2 s, which a loaded broker with TLS can exceed.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many failed attempts to reconnect, per broker, before the caller should look for brokers again.
+/// How many failed attempts to reconnect before the caller should look for brokers again.
 const RECONNECTS_BEFORE_LOOKING_AGAIN: usize = 5;
 
-/// How many messages wait per subscription before the library drops further ones.
-const WAITING_MESSAGES: usize = 256;
+/// How many messages wait per subscription before the library drops further ones; each may be as large as the broker
+/// admits, so this bounds what a flood can make us hold.
+const WAITING_MESSAGES: usize = 64;
 
 /// How a connection is protected.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,12 +58,12 @@ pub enum ConnectorError {
         /// What is wrong with them.
         reason: String,
     },
-    /// No broker of the list took us.
-    #[error("cannot connect to {brokers}")]
+    /// The broker did not take us.
+    #[error("cannot connect to {broker}")]
     Connect {
-        /// All that were tried.
-        brokers: String,
-        /// Why the last one did not.
+        /// Which one.
+        broker: String,
+        /// Why it did not.
         #[source]
         source: async_nats::ConnectError,
     },
@@ -92,10 +93,11 @@ pub enum ConnectorError {
     },
 }
 
-/// A connection to one of the brokers it was given.
+/// A connection to one broker.
 #[derive(Clone)]
 pub struct Connection {
     client: Client,
+    broker: Arc<str>,
 }
 
 /// Payloads from all subscriptions of a connection, in the order of their arrival; ends when the connection gave up.
@@ -111,26 +113,21 @@ impl Inbox {
 }
 
 impl Connection {
-    /// Connects to the first broker that takes us, under a name that the broker shows.
+    /// Connects to a broker at `host:port`, under a name that the broker shows. Tries once.
     ///
-    /// Tries each broker once. Lasting changes of the connection are told to the journal, each once.
+    /// Lasting changes of the connection are told to the journal, each once.
     ///
     /// # Errors
-    /// An address or the authorities cannot be used, or no broker took us.
+    /// The address or the authorities cannot be used, or the broker did not take us.
     pub async fn open(
         name: &str,
-        brokers: &[String],
+        broker: &str,
         encryption: &Encryption,
         journal: Arc<dyn Journal>,
     ) -> Result<Self, ConnectorError> {
         let scheme = if *encryption == Encryption::Plain { "nats" } else { "tls" };
-        let addresses = brokers
-            .iter()
-            .map(|address| {
-                let unusable = |source| ConnectorError::Address { address: address.clone(), source };
-                format!("{scheme}://{address}").parse::<ServerAddr>().map_err(unusable)
-            })
-            .collect::<Result<Vec<_>, _>>()?;
+        let unusable = |source| ConnectorError::Address { address: broker.to_owned(), source };
+        let address = format!("{scheme}://{broker}").parse::<ServerAddr>().map_err(unusable)?;
         let link = Arc::new(Link { journal, was_up: AtomicBool::new(false), said: Mutex::new(None) });
         let (watcher, pacer) = (Arc::clone(&link), Arc::clone(&link));
         let mut options = ConnectOptions::new()
@@ -139,7 +136,7 @@ impl Connection {
             .ignore_discovered_servers()
             .connection_timeout(CONNECT_TIMEOUT)
             .subscription_capacity(WAITING_MESSAGES)
-            .max_reconnects(RECONNECTS_BEFORE_LOOKING_AGAIN.saturating_mul(brokers.len().max(1)))
+            .max_reconnects(RECONNECTS_BEFORE_LOOKING_AGAIN)
             .reconnect_delay_callback(move |attempt| pacer.delay(attempt))
             .event_callback(move |event| {
                 let watcher = Arc::clone(&watcher);
@@ -151,11 +148,11 @@ impl Connection {
             Encryption::Plain => (),
         }
         let client = options
-            .connect(addresses)
+            .connect(address)
             .await
-            .map_err(|source| ConnectorError::Connect { brokers: brokers.join(", "), source })?;
+            .map_err(|source| ConnectorError::Connect { broker: broker.to_owned(), source })?;
         link.was_up.store(true, Ordering::Relaxed);
-        Ok(Connection { client })
+        Ok(Connection { client, broker: format!("nats://{broker}").into() })
     }
 
     /// Subscribes to subjects and waits until the broker has all of them.
@@ -203,10 +200,9 @@ impl Connection {
         self.client.connection_state() == State::Connected
     }
 
-    /// The broker as a URL, as it names itself.
-    pub fn broker(&self) -> String {
-        let broker = self.client.server_info();
-        format!("nats://{}:{}", broker.host, broker.port)
+    /// The broker as a URL; the scheme is the same with TLS and without.
+    pub fn broker(&self) -> &str {
+        &self.broker
     }
 }
 

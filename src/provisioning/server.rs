@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use disco_sdk::TargetResolver;
 use tokio::signal::unix::{SignalKind, signal};
@@ -127,6 +127,7 @@ struct Server {
     registration_data: &'static str,
     status_file: &'static str,
     connection: Mutex<Option<Connection>>,
+    complaints: Mutex<Complaints>,
     journal: Arc<dyn Journal>,
 }
 
@@ -187,6 +188,7 @@ impl Server {
             registration_data: baked.registration_data,
             status_file: baked.status_file,
             connection: Mutex::new(None),
+            complaints: Mutex::new(Complaints::default()),
             journal,
         })
     }
@@ -217,7 +219,7 @@ impl Server {
                 Ok((connection, inbox)) => {
                     self.journal.info(&format!(
                         "connected to {}, listening on {} subjects",
-                        printable(connection.broker()),
+                        connection.broker(),
                         self.agents.subjects().len()
                     ));
                     *self.slot() = Some(connection.clone());
@@ -240,25 +242,42 @@ impl Server {
         unreachable!("the attempts do not run out")
     }
 
+    /// Tries every broker once, in order; the trouble with each of them if none took us.
     async fn try_to_connect(&self) -> Result<(Connection, Inbox), String> {
         let identity = self.agents.node().identity.as_str();
         let brokers = self.targets.lock().await.find(identity).await.map_err(|error| chain(&error))?;
-        let journal = Arc::clone(&self.journal);
-        let connect = async {
-            let connection = Connection::open(identity, &brokers, &self.encryption, journal).await?;
-            let inbox = connection.subscribe(&self.agents.subjects()).await?;
-            Ok::<_, ConnectorError>((connection, inbox))
-        };
-        connect.await.map_err(|error| printable(chain(&error)))
+        let mut troubles = Vec::new();
+        for broker in &brokers {
+            let journal = Arc::clone(&self.journal);
+            let connect = async {
+                let connection = Connection::open(identity, broker, &self.encryption, journal).await?;
+                let inbox = connection.subscribe(&self.agents.subjects()).await?;
+                Ok::<_, ConnectorError>((connection, inbox))
+            };
+            match connect.await {
+                Ok(connected) => return Ok(connected),
+                Err(error) => troubles.push(printable(chain(&error))),
+            }
+        }
+        Err(troubles.join("; "))
     }
 
     fn receive(&self, connection: &Connection, payload: &[u8]) {
-        let reply = match self.agents.receive(payload, &connection.broker(), now()) {
+        let reply = match self.agents.receive(payload, connection.broker(), now()) {
             Ok(reply) => reply,
             // Requests for others are most of the traffic in a fleet; everything else may be an attack or a mistake.
             Err(Dropped::Filtered) => return,
             Err(dropped) => {
-                self.journal.warning(&format!("dropped a message: {}", printable(chain(&dropped))));
+                let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+                match complaints.next(Instant::now()) {
+                    Complaint::Say => {
+                        self.journal.warning(&format!("dropped a message: {}", printable(chain(&dropped))));
+                    }
+                    Complaint::SayLast => {
+                        self.journal.warning("dropped more messages; for a minute they are only counted");
+                    }
+                    Complaint::Swallow => (),
+                }
                 return;
             }
         };
@@ -307,7 +326,7 @@ impl Server {
                             reply_to: &nowhere,
                             time: now(),
                         };
-                        let sealed = message.seal_insecure(&connection.broker());
+                        let sealed = message.seal_insecure(connection.broker());
                         if let Err(error) = connection.publish(REGISTRATION_SUBJECT, sealed).await {
                             self.journal.warning(&format!("cannot register: {}", printable(chain(&error))));
                         }
@@ -323,7 +342,8 @@ impl Server {
         let Some(path) = path_in(self.status_file) else { return std::future::pending().await };
         let mut known_trouble = None;
         loop {
-            let broker = self.connected().map(|connection| connection.broker()).unwrap_or_default();
+            let broker =
+                self.connected().map(|connection| connection.broker().to_owned()).unwrap_or_default();
             let status = status::status(self.agents.node(), &broker, now());
             let trouble = status::write(path, &status).err().map(|error| chain(&error));
             if trouble != known_trouble {
@@ -365,6 +385,37 @@ impl Server {
 
     fn slot(&self) -> std::sync::MutexGuard<'_, Option<Connection>> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps a flood of bad messages from flooding the log: some lines a minute, then one that says so.
+#[derive(Debug, Default)]
+struct Complaints {
+    since: Option<Instant>,
+    said: u32,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Complaint {
+    Say,
+    SayLast,
+    Swallow,
+}
+
+impl Complaints {
+    const PERIOD: Duration = Duration::from_secs(60);
+    const MOST: u32 = 20;
+
+    fn next(&mut self, now: Instant) -> Complaint {
+        if self.since.is_none_or(|since| now.saturating_duration_since(since) >= Self::PERIOD) {
+            *self = Complaints { since: Some(now), said: 0 };
+        }
+        self.said = self.said.saturating_add(1);
+        match self.said {
+            ..=Self::MOST => Complaint::Say,
+            said if said == Self::MOST + 1 => Complaint::SayLast,
+            _ => Complaint::Swallow,
+        }
     }
 }
 
@@ -431,5 +482,17 @@ mod tests {
         assert_eq!(encryption(&brand(true, ""), true).unwrap(), Encryption::SystemTrust);
         assert_eq!(encryption(&brand(true, "PEM"), true).unwrap(), Encryption::Pinned("PEM".to_owned()));
         assert!(features::FEATURES.iter().any(|feature| feature.name == "plaintext-brokers"));
+    }
+
+    #[test]
+    fn a_flood_of_bad_messages_does_not_flood_the_log() {
+        let mut complaints = Complaints::default();
+        let start = Instant::now();
+        for _ in 0..Complaints::MOST {
+            assert_eq!(complaints.next(start), Complaint::Say);
+        }
+        assert_eq!(complaints.next(start), Complaint::SayLast);
+        assert_eq!(complaints.next(start), Complaint::Swallow);
+        assert_eq!(complaints.next(start + Complaints::PERIOD), Complaint::Say);
     }
 }
