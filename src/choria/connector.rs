@@ -128,7 +128,12 @@ impl Connection {
         let scheme = if *encryption == Encryption::Plain { "nats" } else { "tls" };
         let unusable = |source| ConnectorError::Address { address: broker.to_owned(), source };
         let address = format!("{scheme}://{broker}").parse::<ServerAddr>().map_err(unusable)?;
-        let link = Arc::new(Link { journal, was_up: AtomicBool::new(false), said: Mutex::new(None) });
+        let link = Arc::new(Link {
+            journal,
+            was_up: AtomicBool::new(false),
+            is_gone: AtomicBool::new(false),
+            said: Mutex::new(None),
+        });
         let (watcher, pacer) = (Arc::clone(&link), Arc::clone(&link));
         let mut options = ConnectOptions::new()
             .name(name)
@@ -209,7 +214,11 @@ impl Connection {
 /// What the library's call-backs share: when to retry, and what was already said.
 struct Link {
     journal: Arc<dyn Journal>,
+    /// Whether there was a connection yet.
     was_up: AtomicBool,
+    /// Whether the connection is lost at this moment.
+    is_gone: AtomicBool,
+    /// The last thing that was said.
     said: Mutex<Option<String>>,
 }
 
@@ -224,13 +233,14 @@ impl Link {
     }
 
     fn tell(&self, event: &Event) {
-        let is_reconnected = matches!(event, Event::Connected) && self.was_up.load(Ordering::Relaxed);
         match event {
-            Event::Connected if is_reconnected => {
-                self.once(&event, |journal| journal.info("the broker is back"))
+            // Also told of the first connection, which its caller tells about in better words.
+            Event::Connected if self.is_gone.swap(false, Ordering::Relaxed) => {
+                self.once(&event, |journal| journal.info("the broker is back"));
             }
             Event::Connected | Event::Draining => (),
             Event::Disconnected => {
+                self.is_gone.store(true, Ordering::Relaxed);
                 self.once(&event, |journal| journal.warning("the broker is gone, trying to reach it again"));
             }
             Event::Closed => {

@@ -63,6 +63,21 @@ pub(crate) fn pinned() -> (Bench, &'static Authority) {
     (Bench { lab, _turn: turn }, authority)
 }
 
+/// The binary of a brand that cannot be provisioned.
+pub(crate) fn without_provisioning() -> PathBuf {
+    let directory = directory_of("wirenone");
+    let spec = "[brand]\n\
+                name = \"wirenone\"\n\
+                display_name = \"Wire None\"\n\
+                vendor = \"Wire Lab\"\n\
+                contact = \"Lab <lab@wire.example>\"\n\
+                url = \"https://wire.example\"\n\
+                summary = \"A node that nobody provisions\"\n\
+                [client]\n\
+                server = \"universe.wire.example\"\n";
+    brand::build(spec, &directory).unwrap()
+}
+
 fn directory_of(brand: &str) -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(brand);
     fs::create_dir_all(&directory).unwrap();
@@ -116,6 +131,11 @@ impl Bench {
     pub(crate) fn tls_broker(&self, certificate: ServerCertificate) -> Broker {
         let options = Options { port: Some(self.lab.port), tls: Some(certificate), ..Options::default() };
         Broker::start_with(&options).unwrap()
+    }
+
+    /// The branded binary.
+    pub(crate) fn binary(&self) -> &Path {
+        &self.lab.binary
     }
 
     /// The directory of this brand's tests.

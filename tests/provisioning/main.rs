@@ -406,6 +406,29 @@ fn a_broker_without_tls_is_refused_where_the_brand_wants_tls() {
     assert!(!node.log().contains("info: connected to"));
 }
 
+#[test]
+fn a_brand_that_cannot_be_provisioned_has_nothing_of_it_in_its_binary() {
+    let without = lab::without_provisioning();
+    let bench = plain();
+    // Panic messages name the library's sources, and subjects are literals: both survive stripping.
+    for trace in ["/async-nats-", "/rustls-", "choria.lifecycle.event.", "Incorrect provision token supplied"]
+    {
+        assert!(holds(bench.binary(), trace), "the search for {trace:?} finds nothing anywhere");
+        assert!(!holds(&without, trace), "{trace:?} is in a binary without the feature");
+    }
+    let output = Command::new(&without).args(["server", "run"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        told.starts_with("error: this build of wirenone-disco cannot be provisioned and has no server"),
+        "{told}"
+    );
+}
+
+fn holds(binary: &Path, text: &str) -> bool {
+    fs::read(binary).unwrap().windows(text.len()).any(|window| window == text.as_bytes())
+}
+
 fn gencsr(requester: &mut Requester, identity: &str, data: &Value) -> Value {
     requester.request(identity, "choria_provision", "gencsr", data).unwrap()
 }
