@@ -105,16 +105,6 @@ impl Refusal {
     pub fn invalid(reason: &str) -> Self {
         Refusal { status: 4, message: format!("Validation failed: {reason}") }
     }
-
-    /// The status code, 1 to 5.
-    pub fn status(&self) -> u8 {
-        self.status
-    }
-
-    /// The text that goes with it.
-    pub fn message(&self) -> &str {
-        &self.message
-    }
 }
 
 /// Makes an [`Agent`] of an [`RpcAgent`]: parses bodies, words refusals.

@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::rustls::pki_types::CertificateDer;
-use async_nats::rustls::pki_types::pem::PemObject;
-use async_nats::rustls::{ClientConfig, RootCertStore, crypto};
 use async_nats::{Client, ConnectOptions, Event, ServerAddr};
 use futures_util::stream::{SelectAll, select_all};
 use futures_util::{Stream, StreamExt};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore, crypto};
 
 use crate::choria::journal::{Journal, printable};
 

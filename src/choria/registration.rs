@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
 use flate2::Compression;
@@ -88,11 +88,6 @@ impl FileContent {
         };
         self.published = Some(mtime);
         Ok(serde_json::to_string(&body).expect("the body holds only texts and numbers"))
-    }
-
-    /// The file it publishes.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 }
 

@@ -135,6 +135,10 @@ impl Server {
     /// Decides, checks and introduces; touches no network beyond the look-up of the node's own name.
     async fn prepare(start: Start<'_>) -> Result<Self, ServerError> {
         let Start { brand, resolver, configuration, journal } = start;
+        let compiled =
+            features::FEATURES.iter().filter(|feature| feature.present).map(|feature| feature.name);
+        journal.info(&format!("{} {} ({})", brand.display_name, brand.version, brand.binary));
+        journal.info(&format!("features: {}", compiled.collect::<Vec<_>>().join(", ")));
         let baked = &brand.provisioning;
         let targets = Targets::new(baked.brokers, resolver, RESOLVER_DEADLINE);
         let text = read_configuration(&configuration)?;
@@ -145,10 +149,6 @@ impl Server {
         let encryption = encryption(brand, features::has("plaintext-brokers"))?;
         let identity = identity::find().await?;
 
-        let compiled =
-            features::FEATURES.iter().filter(|feature| feature.present).map(|feature| feature.name);
-        journal.info(&format!("{} {} ({})", brand.display_name, brand.version, brand.binary));
-        journal.info(&format!("features: {}", compiled.collect::<Vec<_>>().join(", ")));
         journal.info(&format!("identity: {identity}, collective: {COLLECTIVE}"));
         journal.info(&format!("brokers: {} ({})", targets.origin(), describe(&encryption)));
         journal.info(&format!("mode: provisioning, because {}", decision.reason));

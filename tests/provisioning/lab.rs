@@ -150,12 +150,17 @@ impl Bench {
 
     /// Starts a node with a fresh configuration directory and no configuration.
     pub(crate) fn node(&self) -> Node {
-        Node::start(&self.lab.binary, None)
+        Node::start(&self.lab.binary, None, None)
     }
 
     /// Starts a node with this configuration.
     pub(crate) fn node_with(&self, configuration: &str) -> Node {
-        Node::start(&self.lab.binary, Some(configuration))
+        Node::start(&self.lab.binary, Some(configuration), None)
+    }
+
+    /// Starts a node under a service manager that listens on this socket.
+    pub(crate) fn node_notifying(&self, socket: &Path) -> Node {
+        Node::start(&self.lab.binary, None, Some(socket))
     }
 }
 
@@ -168,13 +173,18 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    fn start(binary: &Path, configuration: Option<&str>) -> Self {
+    fn start(binary: &Path, configuration: Option<&str>, notify: Option<&Path>) -> Self {
         let etcdir = tempfile::tempdir().unwrap();
         let file = etcdir.path().join("server.conf");
         if let Some(text) = configuration {
             fs::write(&file, text).unwrap();
         }
-        let mut child = Command::new(binary)
+        let mut command = Command::new(binary);
+        command.env_remove("NOTIFY_SOCKET");
+        if let Some(socket) = notify {
+            command.env("NOTIFY_SOCKET", socket);
+        }
+        let mut child = command
             .args(["server", "run", "--config"])
             .arg(&file)
             .stdin(Stdio::null())

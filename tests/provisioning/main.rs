@@ -5,6 +5,7 @@ mod lab;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -314,6 +315,17 @@ fn registration_data_is_published_as_a_request_that_wants_no_answer() {
     let transport: Value = serde_json::from_slice(&message.payload).unwrap();
     assert_eq!(transport["headers"]["reply-to"], "dev.null");
     assert!(transport["headers"]["mc_sender"].as_str().unwrap().starts_with(&host_name()));
+
+    let request = testbed::wire::open_request(&message.payload).unwrap();
+    let envelope = &request["envelope"];
+    assert_eq!(
+        (&envelope["agent"], &envelope["collective"]),
+        (&json!("registration"), &json!("provisioning"))
+    );
+    assert_eq!(envelope["requestid"].as_str().unwrap().len(), 32);
+    let body: Value = serde_json::from_str(request["message"].as_str().unwrap()).unwrap();
+    assert_eq!(body["protocol"], "choria:registration:filecontent:1");
+    assert_eq!((&body["file"], &body["updated"]), (&json!("facts.json"), &json!(false)));
 }
 
 #[test]
@@ -328,6 +340,37 @@ fn a_broker_that_comes_back_finds_the_node_again() {
     node.wait_for("info: the broker is back");
     only_node(&mut requester(&broker));
     assert!(node.terminate().success());
+}
+
+#[test]
+fn after_a_long_outage_the_node_looks_for_brokers_anew() {
+    let bench = plain();
+    let broker = bench.broker();
+    let mut node = bench.node().connected();
+    drop(broker);
+    node.wait_for("the broker could not be reached again, looking for brokers anew");
+    let broker = bench.broker();
+    let _node = node.connected();
+    only_node(&mut requester(&broker));
+}
+
+#[test]
+fn a_service_manager_is_told_when_the_node_is_up_and_when_it_stops() {
+    let bench = plain();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let next = || {
+        let mut text = [0; 256];
+        let length = socket.recv(&mut text).unwrap();
+        String::from_utf8(text[..length].to_vec()).unwrap()
+    };
+    // There is no broker: waiting for one is what the node is up for.
+    let mut node = bench.node_notifying(&path);
+    assert_eq!(next().trim(), "READY=1");
+    assert!(node.terminate().success());
+    assert_eq!(next().trim(), "STOPPING=1");
 }
 
 #[test]

@@ -180,3 +180,19 @@ impl Authority {
         Ok(files)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_answers_with_a_prefix_and_without_and_is_gone_when_dropped() {
+        for prefix in [Vec::new(), vec!["env".to_owned()]] {
+            let broker = Broker::start_with(&Options { prefix, ..Options::default() }).unwrap();
+            assert!(greeting(broker.port()).unwrap().starts_with("INFO "));
+            let port = broker.port();
+            drop(broker);
+            assert!(greeting(port).is_err(), "the broker outlived its guard");
+        }
+    }
+}

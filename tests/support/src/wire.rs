@@ -318,6 +318,21 @@ pub fn open_reply(payload: &[u8]) -> Result<Reply> {
     })
 }
 
+/// Opens a request that a node made, in insecure mode, and returns its innermost layer.
+pub fn open_request(payload: &[u8]) -> Result<Value> {
+    let transport: Value = serde_json::from_slice(payload)?;
+    ensure!(transport["protocol"] == "choria:transport:1", "not a transport packet: {transport}");
+    let secure: Value = serde_json::from_slice(&STANDARD.decode(text(&transport["data"])?)?)?;
+    ensure!(secure["protocol"] == "choria:secure:request:1", "not a secure request: {secure}");
+    ensure!(
+        secure["signature"] == "insecure" && secure["pubcert"] == "insecure",
+        "not in insecure mode: {secure}"
+    );
+    let request: Value = serde_json::from_str(text(&secure["message"])?)?;
+    ensure!(request["protocol"] == "choria:request:1", "not a request: {request}");
+    Ok(request)
+}
+
 fn text(value: &Value) -> Result<&str> {
     value.as_str().with_context(|| format!("not a text: {value}"))
 }
