@@ -35,18 +35,34 @@ pub enum ModeError {
     NoBrokers,
 }
 
-/// Decides from the brand's default, whether the brand has a way to brokers, and the configuration's text, if any.
+/// What the node's configuration says about [`SWITCH`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Switch {
+    /// There is no configuration.
+    Unconfigured,
+    /// There is one, and it does not say.
+    Silent,
+    /// It says this, as it is written.
+    Set(String),
+}
+
+/// Decides from the brand's default, whether the brand has a way to brokers, and what the configuration says.
 ///
 /// # Errors
 /// The switch makes no sense, or provisioning is wanted and there is no way to a broker.
-pub fn decide(default: bool, has_brokers: bool, configuration: Option<&str>) -> Result<Decision, ModeError> {
+pub fn decide(default: bool, has_brokers: bool, switch: &Switch) -> Result<Decision, ModeError> {
     let default_is = if default { "on" } else { "off" };
-    let (wanted, reason) = match configuration.map(switch_in).transpose()? {
-        Some(Some(wanted)) => (wanted, format!("the configuration sets `{SWITCH}` to {wanted}")),
-        Some(None) => {
+    let (wanted, reason) = match switch {
+        Switch::Set(value) => {
+            let wanted = truth_of(value)?;
+            (wanted, format!("the configuration sets `{SWITCH}` to {wanted}"))
+        }
+        Switch::Silent => {
             (default, format!("the configuration does not say and the brand's default is {default_is}"))
         }
-        None => (default, format!("there is no configuration and the brand's default is {default_is}")),
+        Switch::Unconfigured => {
+            (default, format!("there is no configuration and the brand's default is {default_is}"))
+        }
     };
     if wanted && !has_brokers {
         return Err(ModeError::NoBrokers);
@@ -55,17 +71,11 @@ pub fn decide(default: bool, has_brokers: bool, configuration: Option<&str>) -> 
     Ok(Decision { mode, reason })
 }
 
-/// The switch's value in a configuration of `key = value` lines; the last one counts, an empty one counts as absent.
-fn switch_in(configuration: &str) -> Result<Option<bool>, ModeError> {
-    let mut values = configuration.lines().filter_map(|line| {
-        let (key, value) = line.trim().split_once('=')?;
-        (key.trim() == SWITCH).then(|| value.trim())
-    });
-    match values.next_back().map(str::to_lowercase).as_deref() {
-        None | Some("") => Ok(None),
-        Some("1" | "yes" | "true" | "y" | "t") => Ok(Some(true)),
-        Some("0" | "no" | "false" | "n" | "f") => Ok(Some(false)),
-        Some(other) => Err(ModeError::Switch { value: other.to_owned() }),
+fn truth_of(value: &str) -> Result<bool, ModeError> {
+    match value.to_lowercase().as_str() {
+        "1" | "yes" | "true" | "y" | "t" => Ok(true),
+        "0" | "no" | "false" | "n" | "f" => Ok(false),
+        _ => Err(ModeError::Switch { value: value.to_owned() }),
     }
 }
 
@@ -73,45 +83,39 @@ fn switch_in(configuration: &str) -> Result<Option<bool>, ModeError> {
 mod tests {
     use super::*;
 
+    fn set(value: &str) -> Switch {
+        Switch::Set(value.to_owned())
+    }
+
     #[test]
     fn the_configuration_decides_where_it_says_and_the_brand_elsewhere() {
         let rows = [
-            (true, None, Mode::Provisioning),
-            (false, None, Mode::Configured),
-            (true, Some(""), Mode::Provisioning),
-            (false, Some("# nothing\n"), Mode::Configured),
-            (true, Some("plugin.choria.server.provision = 0\n"), Mode::Configured),
-            (true, Some("  plugin.choria.server.provision=No"), Mode::Configured),
-            (false, Some("plugin.choria.server.provision = true\n"), Mode::Provisioning),
-            (
-                false,
-                Some("plugin.choria.server.provision = 0\nplugin.choria.server.provision = 1"),
-                Mode::Provisioning,
-            ),
-            (true, Some("#plugin.choria.server.provision = 0"), Mode::Provisioning),
-            (true, Some("plugin.choria.server.provision ="), Mode::Provisioning),
+            (true, Switch::Unconfigured, Mode::Provisioning),
+            (false, Switch::Unconfigured, Mode::Configured),
+            (true, Switch::Silent, Mode::Provisioning),
+            (false, Switch::Silent, Mode::Configured),
+            (true, set("0"), Mode::Configured),
+            (true, set("No"), Mode::Configured),
+            (false, set("true"), Mode::Provisioning),
+            (false, set("1"), Mode::Provisioning),
         ];
-        for (default, configuration, expected) in rows {
-            let decision = decide(default, true, configuration).unwrap();
-            assert_eq!(decision.mode, expected, "{default} {configuration:?}");
+        for (default, switch, expected) in rows {
+            let decision = decide(default, true, &switch).unwrap();
+            assert_eq!(decision.mode, expected, "{default} {switch:?}");
         }
     }
 
     #[test]
     fn the_reason_names_what_decided() {
-        let reason = |configuration| decide(true, true, configuration).unwrap().reason;
-        assert_eq!(reason(None), "there is no configuration and the brand's default is on");
-        assert_eq!(
-            reason(Some("plugin.choria.server.provision = 0")),
-            "the configuration sets `plugin.choria.server.provision` to false"
-        );
+        let reason = |switch| decide(true, true, &switch).unwrap().reason;
+        assert_eq!(reason(Switch::Unconfigured), "there is no configuration and the brand's default is on");
+        assert_eq!(reason(set("0")), "the configuration sets `plugin.choria.server.provision` to false");
     }
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        assert_eq!(decide(true, false, None), Err(ModeError::NoBrokers));
-        assert!(decide(false, false, None).is_ok());
-        let maybe = decide(true, true, Some("plugin.choria.server.provision = maybe"));
-        assert_eq!(maybe, Err(ModeError::Switch { value: "maybe".to_owned() }));
+        assert_eq!(decide(true, false, &Switch::Unconfigured), Err(ModeError::NoBrokers));
+        assert!(decide(false, false, &Switch::Unconfigured).is_ok());
+        assert_eq!(decide(true, true, &set("Maybe")), Err(ModeError::Switch { value: "Maybe".to_owned() }));
     }
 }

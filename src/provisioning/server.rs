@@ -4,7 +4,6 @@
 //! or resolved brokers only, in the one collective of nodes without a configuration, in the insecure protocol.
 
 use std::convert::Infallible;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,7 +25,7 @@ use crate::choria::subject::{AgentName, Collective, ReplyAddress};
 use crate::features;
 use crate::provisioning::agent::ChoriaProvision;
 use crate::provisioning::identity::{self, IdentityError};
-use crate::provisioning::mode::{self, Mode, ModeError};
+use crate::provisioning::mode::{self, Mode, ModeError, Switch};
 use crate::provisioning::status;
 use crate::provisioning::targets::{RESOLVER_DEADLINE, Targets};
 
@@ -54,15 +53,6 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// Why the server did not start. Once it runs, it ends only when told to.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// The configuration exists and cannot be read.
-    #[error("cannot read the configuration {}", path.display())]
-    Configuration {
-        /// Which file.
-        path: PathBuf,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
     /// The mode cannot be decided.
     #[error("cannot decide whether to wait to be provisioned")]
     Mode(#[from] ModeError),
@@ -89,8 +79,10 @@ pub struct Start<'a> {
     pub brand: &'a Brand,
     /// Finds brokers, instead of the baked list.
     pub resolver: Option<Arc<dyn TargetResolver>>,
-    /// The configuration file; it need not exist.
+    /// The configuration file; it need not exist. Keys lie in `ssl` beside it.
     pub configuration: PathBuf,
+    /// What it says about provisioning.
+    pub switch: Switch,
     /// Where to tell what happens.
     pub journal: Arc<dyn Journal>,
 }
@@ -134,15 +126,14 @@ struct Server {
 impl Server {
     /// Decides, checks and introduces; touches no network beyond the look-up of the node's own name.
     async fn prepare(start: Start<'_>) -> Result<Self, ServerError> {
-        let Start { brand, resolver, configuration, journal } = start;
+        let Start { brand, resolver, configuration, switch, journal } = start;
         let compiled =
             features::FEATURES.iter().filter(|feature| feature.present).map(|feature| feature.name);
         journal.info(&format!("{} {} ({})", brand.display_name, brand.version, brand.binary));
         journal.info(&format!("features: {}", compiled.collect::<Vec<_>>().join(", ")));
         let baked = &brand.provisioning;
         let targets = Targets::new(baked.brokers, resolver, RESOLVER_DEADLINE);
-        let text = read_configuration(&configuration)?;
-        let decision = mode::decide(baked.default, targets.exist(), text.as_deref())?;
+        let decision = mode::decide(baked.default, targets.exist(), &switch)?;
         if decision.mode == Mode::Configured {
             return Err(ServerError::Configured { reason: decision.reason });
         }
@@ -416,14 +407,6 @@ impl Complaints {
             said if said == Self::MOST + 1 => Complaint::SayLast,
             _ => Complaint::Swallow,
         }
-    }
-}
-
-fn read_configuration(path: &Path) -> Result<Option<String>, ServerError> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(ServerError::Configuration { path: path.to_owned(), source }),
     }
 }
 

@@ -39,6 +39,12 @@ Examples:
     Binaries(Build),
     /// Check a spec, or show what it resolves to
     Spec(Spec),
+    /// Install what building and testing needs from this machine's package manager
+    Setup,
+    /// Check the house rules that no compiler checks: dependency direction, who prints, where `unsafe` may be
+    Tidy,
+    /// Run everything that must hold before a commit: setup, format, clippy, tidy, builds, all tests
+    Test,
 }
 
 #[derive(Debug, Args)]

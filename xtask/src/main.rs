@@ -6,8 +6,11 @@ mod dist;
 mod flags;
 mod packages;
 mod project;
+mod setup;
 mod spec;
 mod spec_command;
+mod test;
+mod tidy;
 
 use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
@@ -39,5 +42,8 @@ fn run(command: &Command) -> Result<()> {
         Command::Build(arguments) => build::run(&project, arguments, Until::Packages),
         Command::Binaries(arguments) => build::run(&project, arguments, Until::Binaries),
         Command::Spec(arguments) => spec_command::run(&project, &arguments.command),
+        Command::Setup => setup::run(),
+        Command::Tidy => tidy::run(&project),
+        Command::Test => test::run(&project),
     }
 }

@@ -17,7 +17,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -197,9 +197,13 @@ pub(crate) struct Surroundings<'a> {
 /// # Errors
 /// [`Refused`] with everything that is wrong in it, or why it cannot be read.
 pub(crate) fn load(path: &Path, around: &Surroundings<'_>) -> Result<Spec> {
-    let source = fs::read_to_string(path)
-        .with_context(|| format!("cannot read the spec {}", path.display()))
-        .context("no spec: name one with `--spec FILE`; buildspec.toml is the reference, examples/acme.toml an example")?;
+    let source = fs::read_to_string(path).map_err(|why| {
+        anyhow!(
+            "cannot read the spec {}: {why}\n  help: name one with `--spec FILE`; buildspec.toml explains every key, \
+             examples/acme.toml is an example",
+            path.display()
+        )
+    })?;
     parse(path, &source, around)
 }
 

@@ -11,7 +11,9 @@ use crate::Appliance;
 use crate::choria::journal::{Journal, Note};
 use crate::cli::error::CommandError;
 use crate::cli::exit;
+use crate::provisioning::mode::{SWITCH, Switch};
 use crate::provisioning::server::{self, ServerError, Start};
+use crate::server_conf::ServerConf;
 
 /// The server's blocking work: one action of a provisioner at a time, one resolver, name look-ups of the connector.
 const BLOCKING_THREADS: usize = 4;
@@ -22,10 +24,12 @@ pub(super) fn run(appliance: &Appliance, arguments: &RunArguments) -> Result<u8,
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
         .build()?;
+    let configuration = configuration(arguments, brand.paths.etcdir)?;
     let start = Start {
         brand,
         resolver: appliance.resolver.clone(),
-        configuration: configuration(arguments, brand.paths.etcdir)?,
+        switch: switch(&configuration)?,
+        configuration,
         journal: Arc::new(Stderr),
     };
     let outcome = runtime.block_on(server::run(start));
@@ -41,6 +45,15 @@ pub(super) fn run(appliance: &Appliance, arguments: &RunArguments) -> Result<u8,
 fn configuration(arguments: &RunArguments, etcdir: &str) -> Result<PathBuf, CommandError> {
     let path = arguments.config.clone().unwrap_or_else(|| Path::new(etcdir).join("server.conf"));
     Ok(std::path::absolute(path)?)
+}
+
+fn switch(configuration: &Path) -> Result<Switch, CommandError> {
+    // Where even that cannot be told, reading it says why.
+    if !configuration.try_exists().unwrap_or(true) {
+        return Ok(Switch::Unconfigured);
+    }
+    let configuration = ServerConf::read(configuration)?;
+    Ok(configuration.get(SWITCH).map_or(Switch::Silent, |value| Switch::Set(value.to_owned())))
 }
 
 fn with_hint(error: ServerError, binary: &str) -> CommandError {

@@ -23,6 +23,11 @@ impl Problems {
         self.found.borrow_mut().push(problem);
     }
 
+    /// Keeps a place of the file out of all messages.
+    pub(crate) fn hide(&self, span: Range<usize>) {
+        self.secrets.borrow_mut().push(span);
+    }
+
     /// All problems, and where in the file secrets stand that no message may quote.
     pub(crate) fn into_parts(self) -> (Vec<Problem>, Vec<Range<usize>>) {
         (self.found.into_inner(), self.secrets.into_inner())
@@ -142,7 +147,8 @@ impl<'a> TableReader<'a> {
             self.wrong_type(key, value, "a list of strings");
             return None;
         };
-        let read = items.iter().filter_map(|item| self.one_line(key, item, "a list of strings")).collect();
+        let read =
+            items.iter().filter_map(|item| self.one_line(key, item, "a string in this list")).collect();
         Some(Spanned::new(value.span(), read))
     }
 
@@ -155,7 +161,7 @@ impl<'a> TableReader<'a> {
             table.iter().all(|(key, _)| matches!(key.get_ref().as_ref(), "env" | "file"))
         });
         if !refers {
-            self.problems.secrets.borrow_mut().push(span.clone());
+            self.problems.hide(span.clone());
         }
         if value.get_ref().is_str() {
             let text = self.one_line(key, value, wanted)?;

@@ -344,6 +344,9 @@ impl<'a> Resolution<'a> {
         let mut brokers: Vec<String> = Vec::new();
         for broker in listed.map(Spanned::into_inner).unwrap_or_default() {
             let span = broker.span();
+            if broker.get_ref().contains('@') {
+                self.problems.hide(span.clone());
+            }
             let Some(broker) = self.checked(Some(broker), "provisioning.brokers", checks::broker) else {
                 continue;
             };

@@ -124,7 +124,6 @@ mod tests {
 
     #[test]
     fn short_and_regular_tokens_are_weak() {
-        assert!(estimated_bits("toomanysecrets") >= WEAK_BELOW_BITS);
         for weak in
             ["secret", "abcdefghijklmnopqrst", "aaaaaaaaaaaaaaaaaaaa", "12345678901234567890", "hunter2"]
         {

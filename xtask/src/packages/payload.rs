@@ -1,0 +1,280 @@
+//! What goes into a package, from `packaging/payload.toml` and the spec; knows no format.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use crate::project::Project;
+use crate::spec::{Package, Spec};
+
+/// Folders that every distribution has. A package does not own them, and removing it does not remove them.
+const STANDARD: [&str; 21] = [
+    "/",
+    "/etc",
+    "/opt",
+    "/run",
+    "/srv",
+    "/usr",
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/lib/systemd",
+    "/usr/lib/systemd/system",
+    "/usr/libexec",
+    "/usr/local",
+    "/usr/local/bin",
+    "/usr/local/etc",
+    "/usr/local/sbin",
+    "/usr/sbin",
+    "/usr/share",
+    "/usr/share/doc",
+    "/var",
+    "/var/lib",
+    "/var/log",
+];
+
+/// Where units lie.
+const UNITS: &str = "/usr/lib/systemd/system/";
+
+/// What an entry is to a package manager.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Kind {
+    /// Replaced on upgrade.
+    File,
+    /// Kept on upgrade if somebody edited it.
+    Config,
+    /// A folder of the package's own.
+    Dir,
+    /// A folder that was there before, listed only so that it exists.
+    #[serde(skip)]
+    StandardDir,
+    /// A licence text.
+    License,
+    /// Documentation.
+    Doc,
+}
+
+impl Kind {
+    pub(super) fn is_dir(self) -> bool {
+        matches!(self, Kind::Dir | Kind::StandardDir)
+    }
+}
+
+/// One path in a package; belongs to root:root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) mode: u32,
+    pub(super) kind: Kind,
+    pub(super) content: Vec<u8>,
+    restart: bool,
+}
+
+impl Entry {
+    pub(super) fn new(mode: u32, kind: Kind, content: Vec<u8>) -> Self {
+        Entry { mode, kind, content, restart: false }
+    }
+}
+
+/// Every path of a package with what lies there, in the order of their names; parents come before their children.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Payload {
+    pub(super) entries: BTreeMap<String, Entry>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    entry: Vec<Row>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    source: Option<String>,
+    destination: String,
+    mode: String,
+    kind: Kind,
+    needs: Option<String>,
+    #[serde(default)]
+    restart: bool,
+}
+
+impl Payload {
+    /// Reads the description and everything that it names.
+    pub(super) fn read(
+        project: &Project,
+        spec: &Spec,
+        package: &Package,
+        values: &Values,
+        binary: &[u8],
+    ) -> Result<Self> {
+        let folder = project.root.join("packaging");
+        let path = folder.join("payload.toml");
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let load = |source: &str| match source {
+            "binary" => Ok(binary.to_owned()),
+            "LICENSE" => read(&project.root.join(source)),
+            _ => read(&folder.join(source)),
+        };
+        Self::parse(&text, spec, package, values, load).with_context(|| format!("in {}", path.display()))
+    }
+
+    fn parse(
+        text: &str,
+        spec: &Spec,
+        package: &Package,
+        values: &Values,
+        load: impl Fn(&str) -> Result<Vec<u8>>,
+    ) -> Result<Self> {
+        let file: File = toml::from_str(text)?;
+        let features = spec.features.by_name();
+        let mut entries = BTreeMap::new();
+        for row in file.entry {
+            if let Some(needed) = &row.needs {
+                let Some((_, on)) = features.iter().find(|(name, _)| name == needed) else {
+                    bail!("{}: there is no feature `{needed}`", row.destination);
+                };
+                if !on {
+                    continue;
+                }
+            }
+            if row.kind == Kind::Config && !package.manage_conf {
+                continue;
+            }
+            let destination = values.fill(&row.destination)?;
+            let mode = u32::from_str_radix(&row.mode, 8)
+                .with_context(|| format!("{}: `{}` is not an octal mode", row.destination, row.mode))?;
+            let content = match (&row.source, row.kind) {
+                (None, Kind::Dir) => Vec::new(),
+                (Some(source), kind) if kind != Kind::Dir => {
+                    let content = load(source)?;
+                    if source == "binary" || source == "LICENSE" {
+                        content
+                    } else {
+                        let template =
+                            String::from_utf8(content).with_context(|| format!("{source} is not UTF-8"))?;
+                        let values =
+                            if destination.starts_with(UNITS) { &values.for_units() } else { values };
+                        values.fill(&template).with_context(|| format!("in {source}"))?.into_bytes()
+                    }
+                }
+                _ => bail!("{}: a directory has no source, and everything else has one", row.destination),
+            };
+            let entry = Entry { mode, kind: row.kind, content, restart: row.restart };
+            if entries.insert(destination.clone(), entry).is_some() {
+                bail!("{destination} is described twice");
+            }
+        }
+        let mut payload = Payload { entries };
+        payload.add_parents();
+        Ok(payload)
+    }
+
+    /// Adds the folders above every entry.
+    pub(super) fn add_parents(&mut self) {
+        let paths: Vec<String> = self.entries.keys().cloned().collect();
+        for path in paths {
+            let mut rest = path.as_str();
+            while let Some((parent, _)) = rest.rsplit_once('/') {
+                let parent = if parent.is_empty() { "/" } else { parent };
+                let kind = if STANDARD.contains(&parent) { Kind::StandardDir } else { Kind::Dir };
+                self.entries.entry(parent.to_owned()).or_insert_with(|| Entry::new(0o755, kind, Vec::new()));
+                if parent == "/" {
+                    break;
+                }
+                rest = parent;
+            }
+        }
+    }
+
+    /// Adds a file that only one format has.
+    pub(super) fn add(&mut self, path: String, mode: u32, kind: Kind, content: Vec<u8>) {
+        self.entries.insert(path, Entry::new(mode, kind, content));
+        self.add_parents();
+    }
+
+    fn units(&self, wanted: impl Fn(&Entry) -> bool) -> String {
+        let units: Vec<&str> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| wanted(entry))
+            .filter_map(|(path, _)| path.strip_prefix(UNITS))
+            .collect();
+        units.join(" ")
+    }
+}
+
+fn read(path: &std::path::Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// What `{{…}}` in texts stands for.
+#[derive(Debug, Clone)]
+pub(super) struct Values(BTreeMap<&'static str, String>);
+
+impl Values {
+    /// The values of a spec.
+    pub(super) fn of(spec: &Spec) -> Self {
+        let Spec { brand, paths, client, .. } = spec;
+        Values(
+            [
+                ("binary", &brand.binary),
+                ("display_name", &brand.display_name),
+                ("vendor", &brand.vendor),
+                ("contact", &brand.contact),
+                ("url", &brand.url),
+                ("license", &brand.license),
+                ("summary", &brand.summary),
+                ("version", &brand.version),
+                ("release", &brand.release),
+                ("bindir", &paths.bindir),
+                ("etcdir", &paths.etcdir),
+                ("vardir", &paths.vardir),
+                ("logdir", &paths.logdir),
+                ("server", &client.server),
+                ("rsync", &client.rsync),
+                ("interval", &client.interval),
+                ("splay", &client.splay),
+            ]
+            .into_iter()
+            .map(|(name, value)| (name, value.clone()))
+            .collect(),
+        )
+    }
+
+    /// The same and which units a package brings: all, and those to be restarted on upgrade.
+    pub(super) fn with_units(mut self, payload: &Payload) -> Self {
+        self.0.insert("units", payload.units(|entry| !entry.kind.is_dir()));
+        self.0.insert("restart_units", payload.units(|entry| entry.restart));
+        self
+    }
+
+    /// The same and one more.
+    pub(super) fn with(&self, name: &'static str, value: String) -> Self {
+        let mut values = self.clone();
+        values.0.insert(name, value);
+        values
+    }
+
+    /// The same for unit files, where `%` opens a specifier.
+    fn for_units(&self) -> Self {
+        Values(self.0.iter().map(|(name, value)| (*name, value.replace('%', "%%"))).collect())
+    }
+
+    /// Puts values in for `{{…}}`; an unknown name is a mistake of ours.
+    pub(super) fn fill(&self, template: &str) -> Result<String> {
+        let mut text = String::with_capacity(template.len());
+        let mut rest = template;
+        while let Some((before, after)) = rest.split_once("{{") {
+            let Some((name, after)) = after.split_once("}}") else { bail!("`{{{{` without `}}}}`") };
+            let Some(value) = self.0.get(name) else { bail!("there is no value `{name}`") };
+            text.push_str(before);
+            text.push_str(value);
+            rest = after;
+        }
+        text.push_str(rest);
+        Ok(text)
+    }
+}
