@@ -63,6 +63,52 @@ pub(crate) fn pinned() -> (Bench, &'static Authority) {
     (Bench { lab, _turn: turn }, authority)
 }
 
+/// A brand whose brokers a resolver of the test's own finds, in a file of its directory; the baked list is the port.
+pub(crate) fn resolved() -> Bench {
+    static LAB: OnceLock<Lab> = OnceLock::new();
+    static TURN: Mutex<()> = Mutex::new(());
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let lab = LAB.get_or_init(|| {
+        let directory = directory_of("wireresolved");
+        write_resolver(&directory);
+        let plug = "tls = false\n[resolver]\ncrate = \"lab-targets\"\npath = \"lab-targets\"";
+        Lab::build("wireresolved", plug)
+    });
+    Bench { lab, _turn: turn }
+}
+
+/// A resolver crate as a site would write it: the last line of a file is the broker, and no file is an error.
+fn write_resolver(directory: &Path) {
+    let root = directory.join("lab-targets");
+    fs::create_dir_all(root.join("src")).unwrap();
+    let manifest = "[package]\nname = \"lab-targets\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\
+                    [dependencies]\ndisco-sdk = \"0.1\"\n[workspace]\n";
+    fs::write(root.join("Cargo.toml"), manifest).unwrap();
+    let code = r#"//! Finds the broker in a file.
+use disco_sdk::{Node, ResolveError, Settings, Target, TargetResolver};
+
+struct File;
+
+impl TargetResolver for File {
+    fn name(&self) -> &str {
+        "lab-targets"
+    }
+
+    fn targets(&self, _: &Node, _: &Settings, _: std::time::Instant) -> Result<Vec<Target>, ResolveError> {
+        let port = std::fs::read_to_string("@FILE@").map_err(|error| ResolveError::new(error.to_string()))?;
+        let port = port.trim().parse().map_err(|_| ResolveError::new("no port"))?;
+        Ok(vec![Target::new("127.0.0.1", port)])
+    }
+}
+
+pub fn target_resolver() -> impl TargetResolver {
+    File
+}
+"#;
+    let file = directory.join("target-port");
+    fs::write(root.join("src/lib.rs"), code.replace("@FILE@", file.to_str().unwrap())).unwrap();
+}
+
 /// The binary of a brand that cannot be provisioned.
 pub(crate) fn without_provisioning() -> PathBuf {
     let directory = directory_of("wirenone");
@@ -109,11 +155,11 @@ impl Lab {
              [provisioning]\n\
              default = true\n\
              brokers = [\"127.0.0.1:{port}\"]\n\
-             {encryption}\n\
              token = \"{TOKEN}\"\n\
              facts = \"{lies_at}/facts.json\"\n\
              registration_data = \"{lies_at}/facts.json\"\n\
-             status_file = \"{lies_at}/status.json\"\n"
+             status_file = \"{lies_at}/status.json\"\n\
+             {encryption}\n"
         );
         let binary = brand::build(&spec, &directory).unwrap();
         fs::write(directory.join("facts.json"), facts().to_string()).unwrap();

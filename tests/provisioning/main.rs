@@ -343,6 +343,24 @@ fn a_broker_that_comes_back_finds_the_node_again() {
 }
 
 #[test]
+fn a_resolver_decides_alone_where_the_node_waits() {
+    let bench = lab::resolved();
+    let file = bench.directory().join("target-port");
+    let _ = fs::remove_file(&file);
+    let baked = bench.broker();
+    let elsewhere = Broker::start().unwrap();
+    let mut node = bench.node();
+    node.wait_for("brokers: found by resolver `lab-targets`");
+    node.wait_for("resolver `lab-targets` found no brokers: No such file or directory");
+    // The baked broker is there and free; a resolver without an answer must not lead to it.
+    assert_eq!(requester(&baked).discover(&json!({}), SILENCE).unwrap(), [""; 0]);
+    fs::write(&file, elsewhere.port().to_string()).unwrap();
+    let _node = node.connected();
+    only_node(&mut requester(&elsewhere));
+    assert_eq!(requester(&baked).discover(&json!({}), SILENCE).unwrap(), [""; 0]);
+}
+
+#[test]
 fn after_a_long_outage_the_node_looks_for_brokers_anew() {
     let bench = plain();
     let broker = bench.broker();
