@@ -4,6 +4,7 @@
 //!
 //! * [`Appliance`] puts a binary together: brand, plugs, command line, exit code.
 //! * [`brand`] is what a spec fixed into the binary; [`features`] what was compiled in; [`buildinfo`] tells both.
+//! * [`server_conf`] is the node's configuration file, read by the client and the server.
 //! * [`cli`] is everything that talks to a person.
 //! * [`disco`] is configuration management: fetch, order, sandbox, diff, merge, report. Synchronous.
 //! * `choria` is the wire: messages, subjects, agents (feature `choria`).
@@ -21,6 +22,7 @@ pub mod disco;
 pub mod features;
 #[cfg(feature = "provisioning")]
 pub mod provisioning;
+pub mod server_conf;
 
 pub use crate::appliance::Appliance;
 pub use crate::brand::Brand;

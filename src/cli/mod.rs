@@ -3,9 +3,13 @@
 //! Only this module prints, reads the environment or chooses exit codes. Libraries return values and emit events.
 
 mod buildinfo;
+mod dance;
 pub mod error;
 pub mod exit;
+mod output;
+mod report;
 mod server;
+mod shadow;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -25,6 +29,8 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Dance(dance::Arguments),
+    Report(report::Arguments),
     Buildinfo(buildinfo::Arguments),
     Server(server::Arguments),
 }
@@ -32,6 +38,10 @@ enum Command {
 /// Runs one command line and returns its exit code.
 pub fn run(appliance: &Appliance, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let brand = &appliance.brand;
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(code) = shadow::answer(brand, &arguments) {
+        return code;
+    }
     let grammar = CommandLine::command()
         .name(brand.binary)
         .bin_name(brand.binary)
@@ -48,6 +58,8 @@ pub fn run(appliance: &Appliance, arguments: impl IntoIterator<Item = OsString>)
         }
     };
     let outcome = match command {
+        Command::Dance(arguments) => dance::run(appliance, &arguments),
+        Command::Report(arguments) => report::run(appliance, &arguments),
         Command::Buildinfo(arguments) => buildinfo::run(appliance, &arguments),
         Command::Server(arguments) => server::run(appliance, &arguments),
     };

@@ -1,1 +1,33 @@
 //! Configuration management: what would change on this machine, and how does it become live?
+//!
+//! [`dance`] is the journey; the other files are its stations. Synchronous, without threads, without a network library:
+//! rsync fetches. Nothing here prints, reads the environment or knows a brand: callers hand values in and get
+//! [`dance::Event`]s and a [`report::Run`] back.
+
+pub mod changes;
+pub mod dance;
+pub mod diff;
+pub mod fetch;
+mod lock;
+pub mod merge;
+pub mod module;
+pub mod order;
+pub mod params;
+mod place;
+pub mod report;
+pub mod sandbox;
+pub mod settings;
+mod spin;
+mod tree;
+
+use serde::{Deserialize, Serialize};
+
+/// How strict the sandbox is and whether its result may be merged; nothing else depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Everything runs for real in a sandbox that nothing leaves.
+    Noop,
+    /// The running system is within reach, and the changes are merged if nothing failed.
+    Live,
+}

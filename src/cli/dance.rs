@@ -1,0 +1,148 @@
+//! `dance`: one whole run, noop or live.
+
+use std::io::Write;
+
+use clap::Args;
+
+use crate::Appliance;
+use crate::cli::error::CommandError;
+use crate::cli::exit;
+use crate::cli::output::Lines;
+use crate::disco::Mode;
+use crate::disco::dance::{self, DanceError, Request};
+use crate::disco::fetch::FetchError;
+use crate::disco::module::ModuleName;
+use crate::disco::params::NodeName;
+use crate::disco::report::Run;
+use crate::disco::settings::Settings;
+use crate::features;
+use crate::server_conf::ServerConf;
+
+/// Fetch this node's modules, run them, report every difference
+///
+/// With --noop everything runs for real in a sandbox and nothing reaches the host. Without it, the changes are merged
+/// into the host if nothing failed.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  dance --noop                        what would a run change here?\n  \
+                        dance --noop --module testmodule-1.0  … only this module and what it requires\n  \
+                        dance --noop --json | jq .changes[].path\n\n\
+                        Exit codes: 0 fine, 1 could not run or something failed. With --detailed-exitcodes: 0 nothing to \
+                        change,\n2 changes, 4 failures, 6 both, 1 could not run.")]
+pub(super) struct Arguments {
+    /// Run in a sandbox and merge nothing [env: NOOP=true]
+    #[arg(long)]
+    noop: bool,
+    /// Dance only this module and what it requires; may be repeated
+    #[arg(long = "module", value_name = "MODULE")]
+    modules: Vec<String>,
+    /// Dance to the parameters of this node [default: the host name]
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+    /// Where the universe is: user@host, rsync://host[:port] or a directory [default: parameters, server.conf, baked]
+    #[arg(long, value_name = "URI")]
+    server: Option<String>,
+    /// Do not show what differs inside files
+    #[arg(long)]
+    no_diff: bool,
+    /// Print one JSON object (schema disco.run.v1) instead of lines
+    #[arg(long)]
+    json: bool,
+    /// Tell changes and failures apart by the exit code
+    #[arg(long)]
+    detailed_exitcodes: bool,
+}
+
+pub(super) fn run(appliance: &Appliance, arguments: &Arguments) -> Result<u8, CommandError> {
+    let brand = &appliance.brand;
+    let vardir = std::path::PathBuf::from(brand.paths.vardir);
+    let etcdir = std::path::PathBuf::from(brand.paths.etcdir);
+    let noop = arguments.noop || std::env::var_os("NOOP").is_some_and(|value| !value.is_empty());
+    if !noop && !features::has("live") {
+        return Err(CommandError::new(format!("this build of {} cannot change a host", brand.binary))
+            .hint("run it with --noop to see what would change"));
+    }
+    let conf = ServerConf::read(&etcdir.join("server.conf"))?;
+    let baked = [brand.client.server, brand.client.rsync];
+    let request = Request {
+        mode: if noop { Mode::Noop } else { Mode::Live },
+        node: node_name(arguments)?,
+        modules: arguments.modules.iter().map(|name| ModuleName::new(name)).collect::<Result<_, _>>()?,
+        settings: Settings::resolve(arguments.server.clone(), &vardir, &conf, baked),
+        vardir,
+        etcdir,
+    };
+
+    let mut lines = (!arguments.json).then(|| Lines::on_stdout(!arguments.no_diff));
+    let outcome = dance::dance(&request, &mut |event| {
+        if let Some(lines) = &mut lines {
+            lines.event(&event);
+        }
+    });
+    let run = outcome.map_err(|error| with_hints(error, &request, brand.binary))?;
+    match lines {
+        Some(mut lines) => {
+            lines.write(&format!("{}\n", run.verdict()));
+            lines.finish()?;
+        }
+        None => writeln!(std::io::stdout().lock(), "{}", serde_json::to_string_pretty(&run)?)?,
+    }
+    Ok(exit_code(&run, arguments.detailed_exitcodes))
+}
+
+fn node_name(arguments: &Arguments) -> Result<NodeName, CommandError> {
+    let name = match &arguments.node {
+        Some(name) => name.clone(),
+        None => nix::unistd::gethostname()?.to_string_lossy().into_owned(),
+    };
+    Ok(NodeName::new(&name)?)
+}
+
+fn exit_code(run: &Run, detailed: bool) -> u8 {
+    let (changes, failures) = (!run.changes.is_empty(), run.failed() > 0);
+    match (detailed, changes, failures) {
+        (true, true, true) => exit::CHANGES_AND_FAILURES,
+        (true, false, true) => exit::FAILURES,
+        (true, true, false) => exit::CHANGES,
+        (false, _, true) => exit::FAILED,
+        (_, _, false) => exit::FINE,
+    }
+}
+
+/// What to do about an error that a person can do something about.
+fn with_hints(error: DanceError, request: &Request, binary: &str) -> CommandError {
+    let server = &request.settings.server;
+    let hint = match &error {
+        DanceError::Probe(missing) => Some(missing.cure().to_owned()),
+        DanceError::Lock(crate::disco::dance::LockError::Held { .. }) => {
+            Some("wait until it ends; only one dance can work on a host at a time".to_owned())
+        }
+        DanceError::Fetch(FetchError::NoServer) => {
+            Some("set `plugin.disco.server.uri` in server.conf, or use --server".to_owned())
+        }
+        DanceError::Fetch(FetchError::Server(_)) => Some(format!("it comes from {}", server.origin)),
+        DanceError::Fetch(FetchError::Command(_)) => {
+            Some(format!("it comes from {}", request.settings.rsync.origin))
+        }
+        DanceError::Fetch(FetchError::Start { .. }) => {
+            Some("install rsync with the system's package manager".to_owned())
+        }
+        DanceError::Fetch(FetchError::Rsync { .. }) | DanceError::Required { .. } => Some(format!(
+            "the universe is {}, from {}; see that it answers and serves what is missing. Nothing was changed",
+            server.value, server.origin
+        )),
+        DanceError::Module(_) => Some("correct the module on the server. Nothing was changed".to_owned()),
+        DanceError::Cycle(_) => Some("take one of these lines out. Nothing was changed".to_owned()),
+        DanceError::Parameters(_) => {
+            Some("correct the parameters on the server. Nothing was changed".to_owned())
+        }
+        DanceError::Merge(_) => Some(format!(
+            "run `{binary} dance` again; if it repeats for a path, another program manages that file"
+        )),
+        _ => None,
+    };
+    let error = CommandError::new(error);
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}

@@ -1,0 +1,177 @@
+//! How things look: the line grammar of the original, and colour where a person is looking.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
+
+use crate::disco::changes::{Change, Entry, Kind};
+use crate::disco::dance::Event;
+use crate::disco::diff::Content;
+
+/// Whether prefixes are coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Colour {
+    Plain,
+    Terminal,
+}
+
+impl Colour {
+    /// Colour for a terminal, unless `NO_COLOR` is set (no-color.org).
+    pub(super) fn of(stream: &impl IsTerminal) -> Self {
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        if stream.is_terminal() && !refused { Colour::Terminal } else { Colour::Plain }
+    }
+
+    fn paint(self, prefix: &str) -> String {
+        let code = match prefix {
+            "warning" => "33",
+            "error" => "31",
+            _ => "36",
+        };
+        match self {
+            Colour::Plain => format!("{prefix}:"),
+            Colour::Terminal => format!("\u{1b}[{code}m{prefix}:\u{1b}[0m"),
+        }
+    }
+}
+
+/// Writes the lines of a dance or a report to standard output.
+pub(super) struct Lines {
+    colour: Colour,
+    diffs: bool,
+    out: io::StdoutLock<'static>,
+    broken: Option<io::Error>,
+}
+
+impl Lines {
+    /// Lines on standard output; `diffs` decides whether contents are shown.
+    pub(super) fn on_stdout(diffs: bool) -> Self {
+        let out = io::stdout().lock();
+        Lines { colour: Colour::of(&out), diffs, out, broken: None }
+    }
+
+    /// One line with its prefix: `info`, `warning`, `error` or `report`.
+    pub(super) fn say(&mut self, prefix: &str, text: &str) {
+        let line = format!("{} {text}\n", self.colour.paint(prefix));
+        self.write(&line);
+    }
+
+    /// Text as it is.
+    pub(super) fn write(&mut self, text: &str) {
+        if self.broken.is_none() {
+            let written = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+            self.broken = written.err();
+        }
+    }
+
+    /// One event of a dance.
+    pub(super) fn event(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Absent { module, line } => self.say("error", &format!("{module}: {line}")),
+            Event::Discovered { module, by } => {
+                self.say("info", &format!("Discovered dependency : {module} (required by {by})"));
+            }
+            Event::Note { text } => self.say("warning", text),
+            Event::Processing { module } => self.say("info", &format!("Processing {module}")),
+            Event::Output { line, .. } => self.own_line(line),
+            Event::HeldBack { call, .. } => self.say("warning", &call.warning()),
+            Event::Skipped { module, because } => {
+                self.say("warning", &format!("Skipping {module} : it requires {because}, which failed"));
+            }
+            Event::Failed { module, why } => self.say("error", &format!("{module}: {why}")),
+            Event::Changed { change } => self.change(change),
+        }
+    }
+
+    /// A line of a script. A shadow's warning comes this way too, and looks like one of ours.
+    fn own_line(&mut self, line: &str) {
+        match line.strip_prefix("warning: Would execute : ") {
+            Some(command) => self.say("warning", &format!("Would execute : {command}")),
+            None => self.write(&format!("{line}\n")),
+        }
+    }
+
+    fn change(&mut self, change: &Change) {
+        self.say("info", &change_line(change));
+        if !self.diffs {
+            return;
+        }
+        match &change.content {
+            Content::Same => {}
+            Content::Text(text) => self.write(text),
+            Content::Binary => self.write("(binary content, not shown)\n"),
+            Content::Long => self.write("(long content, not shown)\n"),
+            Content::Secret => self.write("(others may not read this file, so its content is not shown)\n"),
+        }
+    }
+
+    /// Whether everything could be written. A reader that went away is nobody's failure.
+    pub(super) fn finish(self) -> io::Result<()> {
+        match self.broken {
+            Some(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The grammar of the original: `File: file: PATH : Created : field=[value] …`.
+fn change_line(change: &Change) -> String {
+    let mut line = format!("File: file: {} : ", change.path);
+    match (change.kind(), &change.before, &change.after) {
+        (Kind::Created, _, Some(after)) => {
+            line.push_str("Created :");
+            for (name, value) in fields(after) {
+                write!(line, " {name}=[{value}]").expect("text grows in memory");
+            }
+        }
+        (Kind::Modified, Some(before), Some(after)) => {
+            line.push_str("Modified :");
+            let (old, new) = (fields(before), fields(after));
+            // The documented order of a modification.
+            for name in ["type", "target", "md5", "perms", "mode", "selinux", "attributes"] {
+                let value = |fields: &[(&'static str, String)]| {
+                    fields
+                        .iter()
+                        .find(|(field, _)| *field == name)
+                        .map_or("?".to_owned(), |(_, value)| value.clone())
+                };
+                let (old, new) = (value(&old), value(&new));
+                if old != new {
+                    write!(line, " {name}=[{old} => {new}]").expect("text grows in memory");
+                }
+            }
+        }
+        _ => line.push_str("Deleted"),
+    }
+    line
+}
+
+fn fields(entry: &Entry) -> Vec<(&'static str, String)> {
+    let unknown = || "?".to_owned();
+    let label = entry.attributes.get("security.selinux").map(|hex| label_text(hex));
+    let mut fields = vec![
+        ("type", entry.kind.clone()),
+        ("device", format!("{:x}", entry.device)),
+        ("mode", format!("{:x}", entry.mode)),
+        ("selinux", label.unwrap_or_else(unknown)),
+        ("md5", entry.md5.clone().unwrap_or_else(unknown)),
+        ("perms", format!("{}:{} {:o}", entry.owner, entry.group, entry.mode & 0o7777)),
+    ];
+    fields.extend(entry.target.clone().map(|target| ("target", target)));
+    let others: Vec<String> = entry
+        .attributes
+        .iter()
+        .filter(|(name, _)| *name != "security.selinux")
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    if !others.is_empty() {
+        fields.push(("attributes", others.join(",")));
+    }
+    fields
+}
+
+/// A label is kept in hex; it is text with a closing NUL.
+fn label_text(hex: &str) -> String {
+    let bytes =
+        hex.as_bytes().chunks(2).filter_map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok());
+    bytes.take_while(|byte| *byte != 0).map(|byte| char::from(byte).escape_default().to_string()).collect()
+}

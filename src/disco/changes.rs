@@ -1,0 +1,532 @@
+//! Finds what a run changed: walks the upper layers and compares what lies there with the live system.
+//!
+//! The cost follows the number of changes. Only below a directory that was replaced or moved (opaque or redirected in
+//! the upper layer) is the merged view compared entry by entry.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use md5::{Digest, Md5};
+use nix::unistd::{Gid, Group, Uid, User};
+use serde::{Deserialize, Serialize};
+
+use crate::disco::diff::{Content, LONGEST_TEXT};
+use crate::disco::sandbox::Sandbox;
+
+/// One path that differs from the live system.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// Where, on the host.
+    pub path: HostPath,
+    /// What the live system has there; none: nothing.
+    pub before: Option<Entry>,
+    /// What the run left there; none: nothing.
+    pub after: Option<Entry>,
+    /// What can be shown of the content.
+    pub content: Content,
+    /// A new directory like any other, of which what lies in it tells already; neither shown nor counted by itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub implied: bool,
+}
+
+/// What happened to a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// There was nothing before.
+    Created,
+    /// It was there before and is different now.
+    Modified,
+    /// It is gone.
+    Deleted,
+}
+
+impl Change {
+    /// What happened.
+    pub fn kind(&self) -> Kind {
+        match (&self.before, &self.after) {
+            (None, _) => Kind::Created,
+            (Some(_), None) => Kind::Deleted,
+            (Some(_), Some(_)) => Kind::Modified,
+        }
+    }
+}
+
+/// A path of the host, any bytes; as text, what a terminal or JSON cannot hold is escaped as `\xNN`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HostPath(pub PathBuf);
+
+impl fmt::Display for HostPath {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&escape(self.0.as_os_str()))
+    }
+}
+
+/// Writes any bytes as one line of text that can be read back.
+pub(crate) fn escape(bytes: &OsStr) -> String {
+    let mut text = String::new();
+    for chunk in bytes.as_bytes().utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\\' => text.push_str("\\\\"),
+                c if c.is_control() => text.extend(c.to_string().bytes().map(|b| format!("\\x{b:02x}"))),
+                c => text.push(c),
+            }
+        }
+        text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
+    }
+    text
+}
+
+fn unescape(text: &str) -> OsString {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        let hex = tail.strip_prefix(b"x").and_then(|tail| tail.get(..2));
+        match (byte, tail.first(), hex.and_then(|hex| u8::from_str_radix(str::from_utf8(hex).ok()?, 16).ok()))
+        {
+            (b'\\', _, Some(value)) => {
+                bytes.push(value);
+                rest = &tail[3..];
+            }
+            (b'\\', Some(b'\\'), None) => {
+                bytes.push(b'\\');
+                rest = &tail[1..];
+            }
+            _ => {
+                bytes.push(byte);
+                rest = tail;
+            }
+        }
+    }
+    OsString::from_vec(bytes)
+}
+
+impl Serialize for HostPath {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.to_string())
+    }
+}
+
+impl<'de> Deserialize<'de> for HostPath {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Ok(HostPath(PathBuf::from(unescape(&String::deserialize(from)?))))
+    }
+}
+
+/// What lies at a path.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// `stat`'s wording: `regular file`, `regular empty file`, `directory`, `symbolic link`, …
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Type and permission bits, as stat(2) gives them.
+    pub mode: u32,
+    /// Owner by name, or by number where the live system knows no name.
+    pub owner: String,
+    /// Group by name, or by number where the live system knows no name.
+    pub group: String,
+    /// Owner and group by number.
+    pub ids: (u32, u32),
+    /// Length in bytes.
+    pub size: u64,
+    /// Number of the device it lies on, or will lie on.
+    pub device: u64,
+    /// Number of the device it is, for device files.
+    pub is_device: u64,
+    /// Digest of a regular file's content.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub md5: Option<String>,
+    /// Where a link leads, escaped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// Extended attributes, labels and access lists among them; values in hex.
+    pub attributes: BTreeMap<String, String>,
+    /// Inode number and time of last status change: tells whether somebody else touched it since.
+    #[serde(skip)]
+    pub identity: Identity,
+}
+
+/// Which inode, and in which state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Identity {
+    /// Inode number.
+    pub inode: u64,
+    /// Time of last status change, in seconds and nanoseconds.
+    pub changed: (i64, i64),
+}
+
+impl Identity {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
+        Identity { inode: metadata.ino(), changed: (metadata.ctime(), metadata.ctime_nsec()) }
+    }
+}
+
+impl Entry {
+    /// Whether it is a directory.
+    pub fn is_directory(&self) -> bool {
+        self.mode & libc::S_IFMT == libc::S_IFDIR
+    }
+
+    /// Whether it is a regular file.
+    pub fn is_file(&self) -> bool {
+        self.mode & libc::S_IFMT == libc::S_IFREG
+    }
+
+    /// Whether users other than its owner and group may not read it.
+    fn is_secret(&self) -> bool {
+        self.is_file() && self.mode & 0o004 == 0
+    }
+
+    /// Whether two entries are the same to everybody who looks. Sizes of directories mean nothing.
+    fn looks_like(&self, other: &Entry) -> bool {
+        self.mode == other.mode
+            && self.ids == other.ids
+            && self.is_device == other.is_device
+            && self.md5 == other.md5
+            && self.target == other.target
+            && self.attributes == other.attributes
+    }
+}
+
+/// A path that could not be compared.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {}", path.display())]
+pub struct ScanError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> ScanError {
+    let path = path.to_owned();
+    move |source| ScanError { path, source }
+}
+
+/// Finds the changes of a sandbox, again and again while modules run in it; what did not move since the last time is
+/// not read again.
+#[derive(Debug, Default)]
+pub struct Scanner {
+    known: BTreeMap<PathBuf, (Identity, Option<Identity>, Option<Change>)>,
+    found: Vec<Change>,
+}
+
+impl Scanner {
+    /// All changes of the sandbox, sorted by path.
+    ///
+    /// # Errors
+    /// The first path that could not be read, on the live side or in the merged view.
+    pub fn scan(&mut self, sandbox: &Sandbox) -> Result<Vec<Change>, ScanError> {
+        let merged = sandbox.root_path();
+        self.found = Vec::new();
+        for layer in sandbox.layers() {
+            let walk = Walk { merged: &merged, upper: layer.upper(), at: layer.at.clone() };
+            self.visit(&walk, Path::new(""))?;
+        }
+        let mut found = std::mem::take(&mut self.found);
+        found.sort_by(|a, b| a.path.cmp(&b.path));
+        mark_implied(&mut found);
+        Ok(found)
+    }
+
+    /// Looks at one entry of an upper layer, and at what lies below it.
+    fn visit(&mut self, walk: &Walk<'_>, relative: &Path) -> Result<(), ScanError> {
+        let upper = walk.upper.join(relative);
+        let live = walk.at.join(relative);
+        let metadata = fs::symlink_metadata(&upper).map_err(unreadable(&upper))?;
+        if is_whiteout(&metadata) {
+            return self.compare(walk, &live, None);
+        }
+        if !metadata.is_dir() {
+            return self.compare(walk, &live, Some(&metadata));
+        }
+        if is_replaced(&upper)? {
+            return self.compare_trees(walk, &live);
+        }
+        self.compare(walk, &live, Some(&metadata))?;
+        for name in names_in(&upper)? {
+            self.visit(walk, &relative.join(name))?;
+        }
+        Ok(())
+    }
+
+    /// Compares a whole directory of the merged view with the live one.
+    fn compare_trees(&mut self, walk: &Walk<'_>, live: &Path) -> Result<(), ScanError> {
+        let merged = walk.merged(live);
+        let metadata = fs::symlink_metadata(&merged).map_err(unreadable(&merged))?;
+        self.compare(walk, live, Some(&metadata))?;
+        let mut names: BTreeSet<OsString> = names_in(&merged)?.into_iter().collect();
+        if live.symlink_metadata().is_ok_and(|live| live.is_dir()) {
+            names.extend(names_in(live)?);
+        }
+        for name in names {
+            let (live, merged) = (live.join(&name), merged.join(&name));
+            match fs::symlink_metadata(&merged) {
+                Ok(metadata) if metadata.is_dir() => self.compare_trees(walk, &live)?,
+                Ok(metadata) => self.compare(walk, &live, Some(&metadata))?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => self.compare(walk, &live, None)?,
+                Err(error) => return Err(unreadable(&merged)(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares one path; `after` is what the run left there. Live entries below a directory that is one no more are
+    /// gone with it.
+    fn compare(&mut self, walk: &Walk<'_>, live: &Path, after: Option<&Metadata>) -> Result<(), ScanError> {
+        let before = match fs::symlink_metadata(live) {
+            Ok(metadata) => Some(metadata),
+            // A parent that is no directory on the live side has nothing below it either.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                None
+            }
+            Err(error) => return Err(unreadable(live)(error)),
+        };
+        if before.is_none() && after.is_none() {
+            return Ok(());
+        }
+        let was_directory = before.as_ref().is_some_and(Metadata::is_dir);
+        if was_directory && !after.is_some_and(Metadata::is_dir) {
+            let device = before.as_ref().map(MetadataExt::dev);
+            for name in names_in(live)? {
+                let below = live.join(name);
+                // What is mounted there is another layer's business.
+                if fs::symlink_metadata(&below).ok().map(|found| found.dev()) == device {
+                    self.compare(walk, &below, None)?;
+                }
+            }
+        }
+        let states = (before.as_ref().map(Identity::of).unwrap_or_default(), after.map(Identity::of));
+        if let Some((was, is, change)) = self.known.get(live)
+            && (*was, *is) == states
+        {
+            self.found.extend(change.clone());
+            return Ok(());
+        }
+        let change = look_closely(live, before.as_ref(), &walk.merged(live), after)?;
+        self.found.extend(change.clone());
+        self.known.insert(live.to_owned(), (states.0, states.1, change));
+        Ok(())
+    }
+}
+
+/// Finds the new directories that need no line of their own; the changes are sorted by path.
+fn mark_implied(changes: &mut [Change]) {
+    for at in 0..changes.len() {
+        let holds_more = changes.get(at + 1).is_some_and(|next| next.path.0.starts_with(&changes[at].path.0));
+        let change = &mut changes[at];
+        change.implied = holds_more
+            && change.before.is_none()
+            && change.after.as_ref().is_some_and(|after| {
+                after.is_directory()
+                    && after.mode & 0o7777 == 0o755
+                    && after.ids == (0, 0)
+                    && after.attributes.is_empty()
+            });
+    }
+}
+
+/// One layer on the way through it.
+struct Walk<'a> {
+    merged: &'a Path,
+    upper: PathBuf,
+    at: PathBuf,
+}
+
+impl Walk<'_> {
+    /// A path of the host in the merged view. No component of it is a link: the walk went through directories.
+    fn merged(&self, live: &Path) -> PathBuf {
+        self.merged.join(live.strip_prefix("/").unwrap_or(live))
+    }
+}
+
+/// Reads both sides of a path; none if they look the same.
+fn look_closely(
+    live: &Path,
+    before: Option<&Metadata>,
+    merged: &Path,
+    after: Option<&Metadata>,
+) -> Result<Option<Change>, ScanError> {
+    let device = before.map(MetadataExt::dev).or_else(|| {
+        let nearest = live.ancestors().skip(1).find_map(|parent| fs::symlink_metadata(parent).ok());
+        nearest.map(|parent| parent.dev())
+    });
+    let device = device.unwrap_or_default();
+    let before = before.map(|metadata| read_entry(live, metadata, device)).transpose()?;
+    let after = after.map(|metadata| read_entry(merged, metadata, device)).transpose()?;
+    if let (Some((before, _)), Some((after, _))) = (&before, &after)
+        && before.looks_like(after)
+    {
+        return Ok(None);
+    }
+    let secret = [&before, &after].into_iter().flatten().any(|(entry, _)| entry.is_secret());
+    let content = match (&before, &after) {
+        _ if digest(&before) == digest(&after) => Content::Same,
+        _ if secret => Content::Secret,
+        _ => match (text(&before), text(&after)) {
+            (Some(old), Some(new)) => Content::between(old, new),
+            _ => Content::Long,
+        },
+    };
+    Ok(Some(Change {
+        path: HostPath(live.to_owned()),
+        before: before.map(|(entry, _)| entry),
+        after: after.map(|(entry, _)| entry),
+        content,
+        implied: false,
+    }))
+}
+
+/// An entry, and its content if it is short enough to be shown.
+type Side = Option<(Entry, Option<Vec<u8>>)>;
+
+fn digest(side: &Side) -> Option<&str> {
+    side.as_ref().and_then(|(entry, _)| entry.md5.as_deref())
+}
+
+fn text(side: &Side) -> Option<&[u8]> {
+    match side {
+        None => Some(b""),
+        Some((entry, _)) if !entry.is_file() => Some(b""),
+        Some((_, content)) => content.as_deref(),
+    }
+}
+
+fn read_entry(path: &Path, metadata: &Metadata, device: u64) -> Result<(Entry, Option<Vec<u8>>), ScanError> {
+    let kind = metadata.file_type();
+    let (mut md5, mut content) = (None, None);
+    if kind.is_file() {
+        let (digest, text) = read_content(path, metadata.len()).map_err(unreadable(path))?;
+        (md5, content) = (Some(digest), text);
+    }
+    let target = match kind.is_symlink() {
+        true => Some(escape(fs::read_link(path).map_err(unreadable(path))?.as_os_str())),
+        false => None,
+    };
+    let entry = Entry {
+        kind: words_for(metadata).to_owned(),
+        mode: metadata.mode(),
+        owner: owner_name(metadata.uid()),
+        group: group_name(metadata.gid()),
+        ids: (metadata.uid(), metadata.gid()),
+        size: metadata.len(),
+        device,
+        is_device: metadata.rdev(),
+        md5,
+        target,
+        attributes: attributes(path).map_err(unreadable(path))?,
+        identity: Identity::of(metadata),
+    };
+    Ok((entry, content))
+}
+
+/// Digest of a file, and its content if it is no longer than what is shown. Never follows a link, never waits.
+fn read_content(path: &Path, length: u64) -> io::Result<(String, Option<Vec<u8>>)> {
+    let mut file = File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+    let mut digest = Md5::new();
+    let mut content = (length <= LONGEST_TEXT).then(Vec::new);
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        digest.update(&buffer[..read]);
+        if let Some(content) = &mut content {
+            content.extend_from_slice(&buffer[..read]);
+        }
+    }
+    Ok((hex(&digest.finalize()), content))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Extended attributes of a path itself; those by which overlayfs keeps its own books are not the file's.
+pub(crate) fn attributes(path: &Path) -> io::Result<BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
+    let names = match xattr::list(path) {
+        Ok(names) => names,
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => return Ok(found),
+        Err(error) => return Err(error),
+    };
+    for name in names {
+        let name_text = escape(&name);
+        if name_text.starts_with("trusted.overlay.") {
+            continue;
+        }
+        if let Some(value) = xattr::get(path, &name)? {
+            found.insert(name_text, hex(&value));
+        }
+    }
+    Ok(found)
+}
+
+fn words_for(metadata: &Metadata) -> &'static str {
+    let kind = metadata.file_type();
+    if kind.is_file() {
+        if metadata.len() == 0 { "regular empty file" } else { "regular file" }
+    } else if kind.is_dir() {
+        "directory"
+    } else if kind.is_symlink() {
+        "symbolic link"
+    } else if kind.is_fifo() {
+        "fifo"
+    } else if kind.is_socket() {
+        "socket"
+    } else if kind.is_block_device() {
+        "block special file"
+    } else {
+        "character special file"
+    }
+}
+
+fn owner_name(uid: u32) -> String {
+    User::from_uid(Uid::from_raw(uid)).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name)
+}
+
+fn group_name(gid: u32) -> String {
+    Group::from_gid(Gid::from_raw(gid)).ok().flatten().map_or_else(|| gid.to_string(), |group| group.name)
+}
+
+/// A whiteout is a character device with number 0:0.
+fn is_whiteout(metadata: &Metadata) -> bool {
+    metadata.file_type().is_char_device() && metadata.rdev() == 0
+}
+
+/// Whether a directory of an upper layer hides the live one of the same name: opaque, or moved here from elsewhere.
+fn is_replaced(upper: &Path) -> Result<bool, ScanError> {
+    let opaque = xattr::get(upper, "trusted.overlay.opaque").map_err(unreadable(upper))?;
+    let redirect = xattr::get(upper, "trusted.overlay.redirect").map_err(unreadable(upper))?;
+    Ok(opaque.is_some_and(|value| value == b"y") || redirect.is_some())
+}
+
+fn names_in(directory: &Path) -> Result<Vec<OsString>, ScanError> {
+    let entries = fs::read_dir(directory).map_err(unreadable(directory))?;
+    let mut names = entries
+        .map(|entry| entry.map(|entry| entry.file_name()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(unreadable(directory))?;
+    names.sort();
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_name_survives_being_written_down() {
+        for name in [&b"/etc/x"[..], b"/a\nb\x1b", b"/a\\x41", b"/\xff\xfe", "/ä".as_bytes()] {
+            let path = HostPath(PathBuf::from(OsString::from_vec(name.to_vec())));
+            let text = serde_json::to_string(&path).unwrap();
+            assert_eq!(serde_json::from_str::<HostPath>(&text).unwrap(), path, "{text}");
+        }
+        assert_eq!(HostPath("/a\nb".into()).to_string(), "/a\\x0ab");
+    }
+}

@@ -1,0 +1,290 @@
+//! The journey of one run, from the lock to the report. It emits events as it goes and returns the run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use crate::disco::Mode;
+use crate::disco::changes::{Change, ScanError, Scanner};
+use crate::disco::fetch::{self, FetchError, Fetched, Universe};
+use crate::disco::lock::Lock;
+pub use crate::disco::lock::LockError;
+use crate::disco::merge::{self, MergeError};
+use crate::disco::module::{Module, ModuleError, ModuleName, Relation};
+use crate::disco::order::{self, CycleError};
+use crate::disco::params::{self, NodeName, ParametersError};
+use crate::disco::report::{ModuleRun, Outcome, ReportError, Run, SCHEMA, Step, Usage};
+use crate::disco::sandbox::probe::{self, ProbeError};
+use crate::disco::sandbox::shadow::{self, CommandListError, HeldBack};
+use crate::disco::sandbox::{Sandbox, SandboxError, Scratch};
+use crate::disco::settings::Settings;
+use crate::disco::spin::{Spun, Stage, Trouble};
+
+/// What is to be danced.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Noop or live.
+    pub mode: Mode,
+    /// Whose parameters.
+    pub node: NodeName,
+    /// Only these modules and what they require; empty: those that the parameters name.
+    pub modules: Vec<ModuleName>,
+    /// Where the universe is.
+    pub settings: Settings,
+    /// State directory of the brand.
+    pub vardir: PathBuf,
+    /// Configuration directory of the brand.
+    pub etcdir: PathBuf,
+}
+
+/// What happens during a dance, as it happens.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "the fields are what their names say")]
+pub enum Event<'a> {
+    /// A module lacks a part; the line is rsync's.
+    Absent { module: &'a str, line: &'a str },
+    /// A module that another one requires.
+    Discovered { module: &'a str, by: &'a str },
+    /// Something the sandbox cannot show faithfully.
+    Note { text: &'a str },
+    /// A module begins.
+    Processing { module: &'a str },
+    /// A line that a script or template wrote.
+    Output { module: &'a str, line: &'a str },
+    /// A command was held back and could not say so itself.
+    HeldBack { module: &'a str, call: &'a HeldBack },
+    /// A module is not started because of another one.
+    Skipped { module: &'a str, because: &'a str },
+    /// A module failed.
+    Failed { module: &'a str, why: &'a str },
+    /// A path differs from the live system, or differs otherwise than after the module before.
+    Changed { change: &'a Change },
+}
+
+/// Who watches a dance.
+pub type Watch<'a> = &'a mut dyn FnMut(Event<'_>);
+
+/// Why a dance could not be danced to its end. Nothing was changed on the host.
+#[derive(Debug, thiserror::Error)]
+pub enum DanceError {
+    /// This machine or this user cannot.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// Another dance runs.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The universe could not be reached, or does not have what is wanted.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The parameters of the node.
+    #[error(transparent)]
+    Parameters(#[from] ParametersError),
+    /// A module as it was fetched.
+    #[error(transparent)]
+    Module(#[from] ModuleError),
+    /// A module that another one wants could not be fetched.
+    #[error("module {wanted_by} requires {module}")]
+    Required {
+        /// The one that is wanted.
+        module: ModuleName,
+        /// Who wants it.
+        wanted_by: ModuleName,
+        /// Why it is not there.
+        source: FetchError,
+    },
+    /// The modules want each other first.
+    #[error(transparent)]
+    Cycle(#[from] CycleError),
+    /// The lists of commands to hold back.
+    #[error(transparent)]
+    Commands(#[from] CommandListError),
+    /// The sandbox.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// What the run changed could not be read.
+    #[error("cannot tell what changed")]
+    Scan(#[from] ScanError),
+    /// The changes could not be put on the host.
+    #[error("nothing was merged: {0}")]
+    Merge(#[source] MergeError),
+    /// The run could not be kept for `report`.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+}
+
+/// Runs one dance.
+///
+/// # Errors
+/// Whatever keeps the run from its end; the host is then what it was. A module that fails is no error of the run: its
+/// [`Outcome`] says so, the others still run, and nothing is merged.
+pub fn dance(request: &Request, watch: Watch<'_>) -> Result<Run, DanceError> {
+    let started = Instant::now();
+    probe::check()?;
+    let _lock = Lock::take(&request.vardir)?;
+    let universe = Universe::new(&request.settings.server.value, &request.settings.rsync.value)?;
+    let mut run = Run {
+        schema: SCHEMA.to_owned(),
+        mode: request.mode,
+        node: request.node.as_str().to_owned(),
+        started: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        seconds: 0.0,
+        modules: Vec::new(),
+        internal: Vec::new(),
+        changes: Vec::new(),
+        held_back: Vec::new(),
+        merged: false,
+    };
+
+    let parameters = universe.fetch_parameters(&request.vardir, &request.node)?;
+    run.internal.push(Step { kind: "fetch_params".into(), item: None, usage: parameters.usage });
+    let wanted = match request.modules.as_slice() {
+        [] => params::wanted_modules(&request.vardir, &request.node)?,
+        only => only.to_vec(),
+    };
+    let (modules, fetched) = gather(&universe, &request.vardir, wanted, watch)?;
+    let modules = order::sort(modules)?;
+
+    let scratch = Scratch::make(&request.vardir)?;
+    let effective = scratch.path().join("parameters");
+    params::write_effective(&request.vardir, &request.node, &modules, &effective)?;
+    let held_back = match request.mode {
+        Mode::Noop => shadow::real_paths(&shadow::command_names(&request.etcdir.join("commands.d"))?),
+        Mode::Live => Vec::new(),
+    };
+    let began = file_system_now(&scratch)?;
+    let mut sandbox = Sandbox::open(request.mode, scratch, &effective, &held_back)?;
+    for note in sandbox.notes() {
+        watch(Event::Note { text: note });
+    }
+
+    let mut scanner = Scanner::default();
+    for module in &modules {
+        let fetch = Step { kind: "fetch".into(), item: None, usage: fetched[&module.name] };
+        let mut done =
+            ModuleRun { name: module.name.to_string(), outcome: Outcome::Done, steps: vec![fetch] };
+        if let Some(because) = broken_need(module, &modules, &run.modules) {
+            watch(Event::Skipped { module: &done.name, because: &because });
+            done.outcome = Outcome::Skipped(because);
+            run.modules.push(done);
+            continue;
+        }
+        watch(Event::Processing { module: &done.name });
+        let mut spun = Spun::default();
+        let mut stage = Stage { mode: request.mode, node: &request.node, sandbox: &mut sandbox };
+        match stage.spin(module, &mut spun, watch) {
+            Ok(()) => {}
+            Err(Trouble::Module(error)) => {
+                let why = error.to_string();
+                watch(Event::Failed { module: &done.name, why: &why });
+                done.outcome = Outcome::Failed(why);
+            }
+            Err(Trouble::Sandbox(error)) => return Err(error.into()),
+        }
+        done.steps.append(&mut spun.steps);
+        run.held_back.append(&mut spun.held_back);
+        let scan = Instant::now();
+        let changes = scanner.scan(&sandbox)?;
+        tell_new(&run.changes, &changes, watch);
+        run.changes = changes;
+        done.steps.push(Step { kind: "diff".into(), item: None, usage: Usage::timed(scan.elapsed()) });
+        run.modules.push(done);
+    }
+
+    let merged = match request.mode {
+        Mode::Live if run.failed() == 0 => {
+            let merge_started = Instant::now();
+            let merged = merge::merge(&run.changes, &sandbox.root_path(), began);
+            run.internal.push(Step {
+                kind: "merge".into(),
+                item: None,
+                usage: Usage::timed(merge_started.elapsed()),
+            });
+            run.merged = merged.is_ok();
+            merged.map_err(DanceError::Merge)
+        }
+        Mode::Live | Mode::Noop => Ok(()),
+    };
+    drop(sandbox);
+    run.seconds = started.elapsed().as_secs_f64();
+    run.keep(&request.vardir)?;
+    merged.map(|()| run)
+}
+
+/// Fetches the wanted modules and whatever they require, until nothing new appears.
+fn gather(
+    universe: &Universe,
+    vardir: &Path,
+    wanted: Vec<ModuleName>,
+    watch: Watch<'_>,
+) -> Result<(Vec<Module>, BTreeMap<ModuleName, Usage>), DanceError> {
+    let mut modules: Vec<Module> = Vec::new();
+    let mut usages = BTreeMap::new();
+    let mut next: Vec<(ModuleName, Option<ModuleName>)> =
+        wanted.into_iter().map(|name| (name, None)).collect();
+    while !next.is_empty() {
+        let names: Vec<ModuleName> = next.iter().map(|(name, _)| name.clone()).collect();
+        let fetched = universe.fetch_modules(vardir, &names).map_err(|error| explain(error, &next))?;
+        for Fetched { module, usage, absent } in fetched {
+            let Some(name) = module else { continue };
+            for line in &absent {
+                watch(Event::Absent { module: name.as_str(), line });
+            }
+            modules.push(Module::read(name.clone(), fetch::directory_of(vardir, &name))?);
+            usages.insert(name, usage);
+        }
+        next = order::missing(&modules).into_iter().map(|(name, by)| (name, Some(by))).collect();
+        for (name, by) in &next {
+            let by = by.as_ref().map_or("", ModuleName::as_str);
+            watch(Event::Discovered { module: name.as_str(), by });
+        }
+    }
+    Ok((modules, usages))
+}
+
+/// Adds who wanted a module that could not be fetched.
+fn explain(error: FetchError, wanted: &[(ModuleName, Option<ModuleName>)]) -> DanceError {
+    let FetchError::Rsync { what, .. } = &error else { return error.into() };
+    let found = wanted.iter().find(|(name, _)| *what == format!("module {name}"));
+    match found.cloned() {
+        Some((module, Some(wanted_by))) => DanceError::Required { module, wanted_by, source: error },
+        _ => error.into(),
+    }
+}
+
+/// The name of a module that comes before this one by `requires` and did not get to its end.
+fn broken_need(module: &Module, all: &[Module], ran: &[ModuleRun]) -> Option<String> {
+    let after = module.requires.iter().filter(|require| require.relation == Relation::After);
+    let mut needs: BTreeSet<&ModuleName> = after.map(|require| &require.other).collect();
+    needs.extend(all.iter().filter_map(|other| {
+        let before = |require: &crate::disco::module::Require| {
+            require.relation == Relation::Before && require.other == module.name
+        };
+        other.requires.iter().any(before).then_some(&other.name)
+    }));
+    ran.iter()
+        .find(|run| run.outcome != Outcome::Done && needs.iter().any(|need| need.as_str() == run.name))
+        .map(|run| run.name.clone())
+}
+
+/// Tells of the changes that are new, or look otherwise than after the module before.
+fn tell_new(before: &[Change], now: &[Change], watch: Watch<'_>) {
+    let known: BTreeMap<_, _> = before.iter().map(|change| (&change.path, change)).collect();
+    for change in now.iter().filter(|change| !change.implied) {
+        if known.get(&change.path).is_none_or(|known| known.after != change.after) {
+            watch(Event::Changed { change });
+        }
+    }
+}
+
+/// The time by which the file systems stamp changes; it runs a little behind the clock.
+fn file_system_now(scratch: &Scratch) -> Result<(i64, i64), SandboxError> {
+    let path = scratch.path().join("began");
+    let stamp = File::create(&path).and_then(|_| fs::metadata(&path));
+    stamp.map(|found| (found.ctime(), found.ctime_nsec())).map_err(|source| SandboxError::Files {
+        action: "write",
+        path,
+        source,
+    })
+}

@@ -1,0 +1,143 @@
+//! The text of a change: two contents in the normal format of the `diff` command, or the reason why there is none.
+
+use serde::{Deserialize, Serialize};
+use similar::{DiffOp, TextDiff};
+
+/// Longest content that is compared line by line; what is longer is told by size and digest.
+pub const LONGEST_TEXT: u64 = 1 << 20;
+
+/// What can be shown of a change's content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", content = "text", rename_all = "lowercase")]
+pub enum Content {
+    /// The content is what it was, or there is none.
+    Same,
+    /// The differing lines, in the normal format of `diff`.
+    Text(String),
+    /// At least one side is no text.
+    Binary,
+    /// At least one side is longer than [`LONGEST_TEXT`].
+    Long,
+    /// Others may not read the file, so its content is not shown either.
+    Secret,
+}
+
+impl Content {
+    /// Compares two contents.
+    pub fn between(old: &[u8], new: &[u8]) -> Self {
+        if old == new {
+            return Content::Same;
+        }
+        if old.len() as u64 > LONGEST_TEXT || new.len() as u64 > LONGEST_TEXT {
+            return Content::Long;
+        }
+        match (as_text(old), as_text(new)) {
+            (Some(old), Some(new)) => Content::Text(normal_format(old, new)),
+            _ => Content::Binary,
+        }
+    }
+}
+
+/// Text is what has no NUL and is UTF-8; anything else would not survive a terminal or a JSON document.
+fn as_text(content: &[u8]) -> Option<&str> {
+    std::str::from_utf8(content).ok().filter(|text| !text.contains('\0'))
+}
+
+/// The normal format: `4a5,6`, `< old`, `---`, `> new` (POSIX, diff, "Diff Default Output Format").
+fn normal_format(old: &str, new: &str) -> String {
+    let diff = TextDiff::from_lines(old, new);
+    let mut text = String::new();
+    for op in diff.ops() {
+        let (letter, old_lines, new_lines) = match op {
+            DiffOp::Equal { .. } => continue,
+            DiffOp::Insert { .. } => ('a', op.old_range(), op.new_range()),
+            DiffOp::Delete { .. } => ('d', op.old_range(), op.new_range()),
+            DiffOp::Replace { .. } => ('c', op.old_range(), op.new_range()),
+        };
+        text.push_str(&format!("{}{letter}{}\n", lines(&old_lines), lines(&new_lines)));
+        for at in old_lines.clone() {
+            push_line(&mut text, "<", diff.old_slice(at).unwrap_or_default());
+        }
+        if letter == 'c' {
+            text.push_str("---\n");
+        }
+        for at in new_lines {
+            push_line(&mut text, ">", diff.new_slice(at).unwrap_or_default());
+        }
+    }
+    text
+}
+
+/// `3` for one line, `3,5` for several; for none, the line before.
+fn lines(range: &std::ops::Range<usize>) -> String {
+    match range.len() {
+        0 => range.start.to_string(),
+        1 => (range.start + 1).to_string(),
+        _ => format!("{},{}", range.start + 1, range.end),
+    }
+}
+
+/// Control characters are shown, not obeyed: a file must not write to the reader's terminal.
+fn push_line(text: &mut String, mark: &str, line: &str) {
+    text.push_str(mark);
+    text.push(' ');
+    let body = line.strip_suffix('\n');
+    for c in body.unwrap_or(line).chars() {
+        if c.is_control() && c != '\t' {
+            text.extend(c.escape_default());
+        } else {
+            text.push(c);
+        }
+    }
+    text.push('\n');
+    if body.is_none() {
+        text.push_str("\\ No newline at end of file\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(old: &str, new: &str) -> String {
+        match Content::between(old.as_bytes(), new.as_bytes()) {
+            Content::Text(text) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_normal_format_is_that_of_the_diff_command() {
+        assert_eq!(text("", "a\nb\n"), "0a1,2\n> a\n> b\n");
+        assert_eq!(text("a\nb\n", ""), "1,2d0\n< a\n< b\n");
+        assert_eq!(text("a\nb\nc\n", "a\nx\nc\n"), "2c2\n< b\n---\n> x\n");
+        assert_eq!(text("a\n", "a\nb"), "1a2\n> b\n\\ No newline at end of file\n");
+    }
+
+    #[test]
+    fn the_diff_command_agrees() {
+        let directory = tempfile::tempdir().unwrap();
+        let (one, two) = (directory.path().join("one"), directory.path().join("two"));
+        for (old, new) in
+            [("1\n2\n3\n4\n5\n6\n", "1\n3\n4\nfive\nsix\n6\n7\n"), ("x", "y\n"), ("a\nb\n", "b\n")]
+        {
+            std::fs::write(&one, old).unwrap();
+            std::fs::write(&two, new).unwrap();
+            let theirs = std::process::Command::new("diff").args([&one, &two]).output().unwrap();
+            assert_eq!(text(old, new), String::from_utf8(theirs.stdout).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_file_cannot_write_to_the_terminal() {
+        assert_eq!(text("", "\u{1b}[2J\ta\n"), "0a1\n> \\u{1b}[2J\ta\n");
+    }
+
+    #[test]
+    fn what_is_no_text_or_too_long_is_not_shown() {
+        assert_eq!(Content::between(b"a", b"\0"), Content::Binary);
+        assert_eq!(Content::between(b"a", b"\xff"), Content::Binary);
+        assert_eq!(Content::between(b"", &vec![b'a'; LONGEST_TEXT as usize + 1]), Content::Long);
+        assert_eq!(Content::between(b"a", b"a"), Content::Same);
+    }
+}

@@ -1,0 +1,79 @@
+//! One dance at a time: a lock that ends with its holder, whatever happens to it.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+
+/// Why this dance may not start.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another one runs.
+    #[error("another dance is running: process {holder}")]
+    Held {
+        /// Its process id, as it wrote it down.
+        holder: String,
+    },
+    /// The lock file itself.
+    #[error("cannot use the lock file {}", path.display())]
+    File {
+        /// Where it lies.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+}
+
+/// Held for the length of a dance.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: Flock<File>,
+}
+
+impl Lock {
+    /// Takes the lock of this node, or says who has it.
+    pub(crate) fn take(vardir: &Path) -> Result<Self, LockError> {
+        let path = vardir.join("lock");
+        let failed = |source| LockError::File { path: path.clone(), source };
+        fs::create_dir_all(vardir).map_err(failed)?;
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(failed)?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(mut file) => {
+                file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
+                write!(file, "{}", std::process::id()).map_err(failed)?;
+                Ok(Lock { _file: file })
+            }
+            Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
+                let mut holder = String::new();
+                file.read_to_string(&mut holder).map_err(failed)?;
+                Err(LockError::Held { holder })
+            }
+            Err((_, errno)) => Err(failed(errno.into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_dance_is_told_who_holds_the_lock_and_the_lock_ends_with_its_holder() {
+        let vardir = tempfile::tempdir().unwrap();
+        let first = Lock::take(vardir.path()).unwrap();
+        let refused = Lock::take(vardir.path()).unwrap_err();
+        assert!(
+            matches!(&refused, LockError::Held { holder } if *holder == std::process::id().to_string()),
+            "{refused}"
+        );
+        drop(first);
+        Lock::take(vardir.path()).unwrap();
+    }
+}

@@ -1,0 +1,276 @@
+//! What a run did: figures per step, outcome per module, changes, commands held back. Kept on disk for `report`.
+//!
+//! ```text
+//! VARDIR/reports/last.json         0600, the last run; written beside, synced and renamed
+//! ```
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::disco::Mode;
+use crate::disco::changes::Change;
+use crate::disco::sandbox::shadow::HeldBack;
+
+/// Version of the JSON that `--json` prints and that is kept.
+pub const SCHEMA: &str = "disco.run.v1";
+
+/// One whole run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Run {
+    /// Always [`SCHEMA`].
+    pub schema: String,
+    /// Noop or live.
+    pub mode: Mode,
+    /// Whose parameters it danced to.
+    pub node: String,
+    /// When it began, RFC 3339 in UTC.
+    pub started: String,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// The modules in the order in which they ran.
+    pub modules: Vec<ModuleRun>,
+    /// Steps of the run itself.
+    pub internal: Vec<Step>,
+    /// What differs from the live system, or differed before the merge; sorted by path.
+    pub changes: Vec<Change>,
+    /// Commands that the noop held back, in the order of their calls.
+    pub held_back: Vec<HeldBackBy>,
+    /// Whether the changes are now on the host.
+    pub merged: bool,
+}
+
+/// A command that was held back, and by whose step it was called.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HeldBackBy {
+    /// The module.
+    pub module: String,
+    /// The script or template, relative to its folder in the module.
+    pub step: String,
+    /// The call.
+    #[serde(flatten)]
+    pub call: HeldBack,
+}
+
+/// One module of a run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ModuleRun {
+    /// Its name.
+    pub name: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What it did, in order.
+    pub steps: Vec<Step>,
+}
+
+/// How a module ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Every step went well.
+    Done,
+    /// A step failed; why, in a sentence.
+    Failed(String),
+    /// It was not started, because a module before it failed; which one.
+    Skipped(String),
+}
+
+/// One step with its figures.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Step {
+    /// `fetch`, `files`, `template`, `exec`, `diff`, `fetch_params`, `merge`.
+    pub kind: String,
+    /// The template or script; none for steps that exist once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub item: Option<String>,
+    /// What it used.
+    pub usage: Usage,
+}
+
+/// What a process used, its children included; the figures of getrusage(2).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Wall clock, in seconds.
+    pub real: f64,
+    /// Time in user mode, in seconds.
+    pub user: f64,
+    /// Time in the kernel, in seconds.
+    pub sys: f64,
+    /// Largest resident size, in KiB.
+    pub mem_max: i64,
+    /// Page faults that needed a device.
+    pub faults_major: i64,
+    /// Page faults that did not.
+    pub faults_minor: i64,
+    /// Blocks read from a file system, of 512 bytes.
+    pub fs_in: i64,
+    /// Blocks written to a file system, of 512 bytes.
+    pub fs_out: i64,
+    /// Socket messages received; Linux counts none.
+    pub sock_in: i64,
+    /// Socket messages sent; Linux counts none.
+    pub sock_out: i64,
+    /// Signals delivered; Linux counts none.
+    pub signals: i64,
+    /// Exit code; 128 and the signal's number for a process that a signal ended.
+    pub exit: i32,
+}
+
+impl Usage {
+    /// The figures of a process that wait4(2) returned.
+    pub fn of(real: Duration, status: libc::c_int, used: &libc::rusage) -> Self {
+        let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+        let exit =
+            if libc::WIFSIGNALED(status) { 128 + libc::WTERMSIG(status) } else { libc::WEXITSTATUS(status) };
+        Usage {
+            real: real.as_secs_f64(),
+            user: seconds(used.ru_utime),
+            sys: seconds(used.ru_stime),
+            mem_max: used.ru_maxrss,
+            faults_major: used.ru_majflt,
+            faults_minor: used.ru_minflt,
+            fs_in: used.ru_inblock,
+            fs_out: used.ru_oublock,
+            sock_in: used.ru_msgrcv,
+            sock_out: used.ru_msgsnd,
+            signals: used.ru_nsignals,
+            exit,
+        }
+    }
+
+    /// A step of the client itself, of which only the time is known.
+    pub fn timed(real: Duration) -> Self {
+        Usage { real: real.as_secs_f64(), ..Usage::default() }
+    }
+}
+
+impl Run {
+    /// How many changes created, modified and deleted something.
+    pub fn counts(&self) -> (usize, usize, usize) {
+        use crate::disco::changes::Kind;
+        let count = |kind: Kind| {
+            self.changes.iter().filter(|change| change.kind() == kind && !change.implied).count()
+        };
+        (count(Kind::Created), count(Kind::Modified), count(Kind::Deleted))
+    }
+
+    /// How many modules failed or were skipped because of one that did.
+    pub fn failed(&self) -> usize {
+        self.modules.iter().filter(|module| module.outcome != Outcome::Done).count()
+    }
+
+    /// The last line of every dance: mode, counts, time.
+    pub fn verdict(&self) -> String {
+        let plural =
+            |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
+        let (created, modified, deleted) = self.counts();
+        let mode = match (self.mode, self.merged) {
+            (Mode::Noop, _) => "noop",
+            (Mode::Live, true) => "live",
+            (Mode::Live, false) => "live, nothing merged",
+        };
+        let held_back = match self.mode {
+            Mode::Noop => format!("{} held back, ", plural(self.held_back.len(), "command")),
+            Mode::Live => String::new(),
+        };
+        format!(
+            "{mode}: {}, {created} created, {modified} modified, {deleted} deleted, {held_back}{} failed ({:.2} s)",
+            plural(self.modules.len(), "module"),
+            self.failed(),
+            self.seconds
+        )
+    }
+
+    /// Keeps the run as the last one.
+    ///
+    /// # Errors
+    /// With the path that could not be written; the run before stays the last one then.
+    pub fn keep(&self, vardir: &Path) -> Result<(), ReportError> {
+        let directory = vardir.join("reports");
+        let path = directory.join("last.json");
+        let beside = directory.join(".last.json.new");
+        let failed = |source| ReportError { action: "write", path: path.clone(), source };
+        fs::create_dir_all(&directory).map_err(failed)?;
+        let mut file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&beside)
+            .map_err(failed)?;
+        let text = serde_json::to_vec(self).map_err(|error| failed(error.into()))?;
+        file.write_all(&text).and_then(|()| file.sync_all()).map_err(failed)?;
+        fs::rename(&beside, &path).map_err(failed)
+    }
+
+    /// Reads the last run; none if there was none.
+    ///
+    /// # Errors
+    /// With the path that cannot be read or understood.
+    pub fn last(vardir: &Path) -> Result<Option<Run>, ReportError> {
+        let path = vardir.join("reports/last.json");
+        let failed = |source| ReportError { action: "read", path: path.clone(), source };
+        match fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| failed(error.into())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
+    }
+}
+
+/// A report that could not be kept or read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} the report {}", path.display())]
+pub struct ReportError {
+    action: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(mode: Mode) -> Run {
+        Run {
+            schema: SCHEMA.into(),
+            mode,
+            node: "n".into(),
+            started: "2026-01-01T00:00:00Z".into(),
+            seconds: 0.306,
+            modules: vec![
+                ModuleRun { name: "a".into(), outcome: Outcome::Done, steps: Vec::new() },
+                ModuleRun { name: "b".into(), outcome: Outcome::Failed("why".into()), steps: Vec::new() },
+            ],
+            internal: Vec::new(),
+            changes: Vec::new(),
+            held_back: Vec::new(),
+            merged: false,
+        }
+    }
+
+    #[test]
+    fn the_verdict_counts_and_says_whether_anything_was_merged() {
+        assert_eq!(
+            run(Mode::Noop).verdict(),
+            "noop: 2 modules, 0 created, 0 modified, 0 deleted, 0 commands held back, 1 failed (0.31 s)"
+        );
+        assert_eq!(
+            run(Mode::Live).verdict(),
+            "live, nothing merged: 2 modules, 0 created, 0 modified, 0 deleted, 1 failed (0.31 s)"
+        );
+    }
+
+    #[test]
+    fn the_last_run_can_be_read_back() {
+        let vardir = tempfile::tempdir().unwrap();
+        assert!(Run::last(vardir.path()).unwrap().is_none());
+        run(Mode::Noop).keep(vardir.path()).unwrap();
+        let read = Run::last(vardir.path()).unwrap().unwrap();
+        assert_eq!(read.modules[1].outcome, Outcome::Failed("why".into()));
+    }
+}

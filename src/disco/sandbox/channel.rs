@@ -1,0 +1,106 @@
+//! What the client and the sandbox's init say to each other: one JSON document per packet, descriptors beside it.
+//!
+//! The client owns one end of a `SOCK_SEQPACKET` pair, init the other. The client speaks only after `Ready`; every
+//! `Run` is answered by one `Ended`. Whoever finds the other end closed is alone.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
+
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg,
+    socketpair,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::disco::report::Usage;
+
+/// Largest packet; a command line with its environment stays far below.
+const PACKET: usize = 128 * 1024;
+
+/// From the client to init.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Request {
+    /// Execute a program; its standard output and error come beside the packet, in this order.
+    Run(Program),
+}
+
+/// A program to execute inside the sandbox, with everything it gets to see.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Program {
+    /// Path of the program, then its arguments.
+    pub argv: Vec<PathBuf>,
+    /// The whole environment.
+    pub environment: Vec<(String, String)>,
+}
+
+/// From init to the client.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Reply {
+    /// The sandbox stands. In noop, the socket to which shadows report comes beside the packet.
+    Ready,
+    /// The sandbox could not be put together.
+    SetUpFailed(String),
+    /// The program ended, or never started.
+    Ended(Result<Usage, String>),
+}
+
+/// One end of the conversation.
+pub(super) struct Channel(OwnedFd);
+
+impl Channel {
+    /// Makes both ends.
+    pub(super) fn pair() -> io::Result<(Channel, Channel)> {
+        let (here, there) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+        Ok((Channel(here), Channel(there)))
+    }
+
+    /// Sends one document, with copies of the descriptors.
+    pub(super) fn send(&self, message: &impl Serialize, descriptors: &[RawFd]) -> io::Result<()> {
+        let text = serde_json::to_vec(message)?;
+        if text.len() > PACKET {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the command line and its environment are too long",
+            ));
+        }
+        let rights = [ControlMessage::ScmRights(descriptors)];
+        let rights = if descriptors.is_empty() { &[][..] } else { &rights[..] };
+        sendmsg::<()>(self.0.as_raw_fd(), &[IoSlice::new(&text)], rights, MsgFlags::MSG_NOSIGNAL, None)?;
+        Ok(())
+    }
+
+    /// Waits for one document; `None` once the other end is closed.
+    pub(super) fn receive<T: DeserializeOwned>(&self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+        let mut buffer = vec![0; PACKET];
+        let mut parts = [IoSliceMut::new(&mut buffer)];
+        let mut space = nix::cmsg_space!([RawFd; 4]);
+        let packet = loop {
+            match recvmsg::<()>(self.0.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)
+            {
+                Err(nix::errno::Errno::EINTR) => {}
+                other => break other?,
+            }
+        };
+        let mut descriptors = Vec::new();
+        for message in packet.cmsgs()? {
+            if let ControlMessageOwned::ScmRights(received) = message {
+                // SAFETY: the kernel just installed these descriptors for this process, and nobody else knows them.
+                descriptors.extend(received.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+            }
+        }
+        let length = packet.bytes;
+        if length == 0 {
+            return Ok(None);
+        }
+        Ok(Some((serde_json::from_slice(&buffer[..length])?, descriptors)))
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

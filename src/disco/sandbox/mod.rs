@@ -1,0 +1,374 @@
+//! The sandbox: everything runs for real, nothing reaches the host.
+//!
+//! A [`Sandbox`] is a process in namespaces of its own, whose root is a stack of overlays over the live file systems.
+//! Programs run inside one after another; the client reads and writes the merged view from outside, and finds what
+//! changed in the upper layers. Dropping it ends the process, and with its namespace every mount, and removes the upper
+//! layers.
+//!
+//! ```text
+//! VARDIR/scratch/run-PID/          0700, hidden inside the sandbox
+//!     root/                        mount point of the new root, until it is the root
+//!     parameters/                  the effective parameter tree
+//!     layers/N/{upper,work,extra}  one per writable file system of the host; N = 0 is /
+//! ```
+//!
+//! * `plan.rs` decides what to mount, `mount.rs` mounts it, `child.rs` forks and lives inside, `confine.rs` cuts rights.
+//! * `shadow.rs` knows the commands that a noop holds back, `probe.rs` what this machine can do.
+
+mod channel;
+mod child;
+mod confine;
+mod mount;
+mod mountinfo;
+pub(crate) mod plan;
+pub mod probe;
+pub mod shadow;
+
+use std::fs;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::CloneFlags;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::disco::Mode;
+use crate::disco::report::Usage;
+pub use crate::disco::sandbox::channel::Program;
+use crate::disco::sandbox::channel::{Channel, Reply, Request};
+pub(crate) use crate::disco::sandbox::child::wait_for;
+pub use crate::disco::sandbox::mount::MountError;
+use crate::disco::sandbox::plan::{Layer, MountPlan, RunDirs};
+use crate::disco::sandbox::shadow::HeldBack;
+
+/// Why a sandbox could not be made or used.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// A directory or file of the run.
+    #[error("cannot {action} {}", path.display())]
+    Files {
+        /// What was tried.
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// A mount in the client's own namespace.
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    /// A step of the set-up inside failed; nothing ran.
+    #[error("the sandbox could not be put together: {0}")]
+    SetUp(String),
+    /// The process inside went away.
+    #[error("the sandbox ended by itself")]
+    Gone,
+    /// A system call around the process inside.
+    #[error("cannot {action} the sandbox")]
+    Process {
+        /// What was tried.
+        action: &'static str,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// A program did not start.
+    #[error("cannot start {program}: {why}")]
+    Start {
+        /// Its path.
+        program: String,
+        /// The system's word.
+        why: String,
+    },
+}
+
+fn process(action: &'static str) -> impl Fn(io::Error) -> SandboxError {
+    move |source| SandboxError::Process { action, source }
+}
+
+fn files(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SandboxError {
+    let path = path.to_owned();
+    move |source| SandboxError::Files { action, path, source }
+}
+
+/// What a program running inside does, as it does it.
+#[derive(Debug)]
+pub enum Activity<'a> {
+    /// Bytes on its standard output.
+    Output(&'a [u8]),
+    /// Bytes on its standard error.
+    Complaint(&'a [u8]),
+    /// It called a command that is held back.
+    HeldBack(HeldBack),
+}
+
+/// What becomes of a program's standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputUse {
+    /// People read it, so a shadow may write its warning there.
+    Shown,
+    /// It is the content of a file, so nothing else may be in it.
+    Captured,
+}
+
+/// Scratch directory of one run; removed when dropped.
+#[derive(Debug)]
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    /// Makes the directory, and removes those that runs which died left behind. The caller holds the lock.
+    ///
+    /// Afterwards this process is in a mount namespace of its own: where the file system of `vardir` cannot hold an upper
+    /// layer (another overlay, a network file system), the directory is memory that nobody else sees.
+    ///
+    /// # Errors
+    /// The directory cannot be made.
+    pub fn make(vardir: &Path) -> Result<Self, SandboxError> {
+        let all = vardir.join("scratch");
+        if let Ok(left) = fs::read_dir(&all) {
+            for entry in left.flatten() {
+                // What cannot be removed now is no obstacle: this run has a directory of its own.
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+        let own = all.join(format!("run-{}", std::process::id()));
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&own).map_err(files("make", &own))?;
+        let scratch = Scratch(own);
+        nix::sched::unshare(CloneFlags::CLONE_NEWNS)
+            .map_err(|errno| process("make a namespace for")(errno.into()))?;
+        mount::make_private()?;
+        if !probe::can_hold_uppers(&scratch.0).map_err(files("look at", &scratch.0))? {
+            mount::mount_scratch(&scratch.0)?;
+        }
+        Ok(scratch)
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH);
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A running sandbox.
+pub struct Sandbox {
+    init: Pid,
+    channel: Channel,
+    root: OwnedFd,
+    reports: Option<UnixDatagram>,
+    plan: MountPlan,
+    // Last, so that the layers go after the process that has them mounted.
+    scratch: Scratch,
+}
+
+impl Sandbox {
+    /// Puts a sandbox together and waits until it stands.
+    ///
+    /// `parameters` is shown read-only at `/var/disco/parameters`; `held_back` are the real paths of the commands that
+    /// a noop holds back.
+    ///
+    /// # Errors
+    /// Says which step failed. Nothing is left mounted.
+    pub fn open(
+        mode: Mode,
+        scratch: Scratch,
+        parameters: &Path,
+        held_back: &[PathBuf],
+    ) -> Result<Self, SandboxError> {
+        let dirs = RunDirs { scratch: scratch.path().to_owned(), parameters: parameters.to_owned() };
+        let mounts = mount::visible_mounts().map_err(process("list the mounts for"))?;
+        let plan = plan::plan(mode, &mounts, &dirs, held_back, |path| path.is_dir());
+
+        let shadow = probe::own_binary().map_err(process("find the program for"))?;
+        let (channel, inner) = Channel::pair().map_err(process("make a channel to"))?;
+        let blueprint = child::Blueprint { mode, plan: &plan, dirs: &dirs, shadow: &shadow };
+        let init = child::start(&blueprint, inner).map_err(process("start"))?;
+        // From here on the guard ends the process, whatever happens.
+        let mut starting = Starting { init: Some(init) };
+        let reports = match channel.receive::<Reply>().map_err(process("hear from"))? {
+            Some((Reply::Ready, descriptors)) => descriptors.into_iter().next().map(UnixDatagram::from),
+            Some((Reply::SetUpFailed(why), _)) => return Err(SandboxError::SetUp(why)),
+            Some((Reply::Ended(_), _)) | None => return Err(SandboxError::Gone),
+        };
+        if let Some(socket) = &reports {
+            socket.set_nonblocking(true).map_err(process("listen to"))?;
+        }
+        let root = mount::open_root_of(init).map_err(process("look into"))?;
+        starting.init = None;
+        Ok(Sandbox { init, channel, root, reports, plan, scratch })
+    }
+
+    /// The merged view: what the programs inside see.
+    pub fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// A path by which the merged view can be walked, as long as no component of what follows is a link.
+    pub fn root_path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.root.as_raw_fd()))
+    }
+
+    /// What this sandbox shows less faithfully than one would expect.
+    pub fn notes(&self) -> &[String] {
+        &self.plan.notes
+    }
+
+    /// The overlays, parents first.
+    pub(crate) fn layers(&self) -> impl Iterator<Item = &Layer> {
+        self.plan.layers()
+    }
+
+    /// Directory of the run.
+    pub fn scratch(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// Runs a program inside and waits for its end; `watch` hears of everything it does, in order.
+    ///
+    /// In noop, whatever the program left running is ended with it.
+    ///
+    /// # Errors
+    /// The program could not be started, or the sandbox is gone.
+    pub fn run(
+        &mut self,
+        program: &Program,
+        output: OutputUse,
+        watch: &mut dyn FnMut(Activity<'_>),
+    ) -> Result<Usage, SandboxError> {
+        let (out_reader, out_writer) = io::pipe().map_err(process("make a pipe to"))?;
+        let (err_reader, err_writer) = io::pipe().map_err(process("make a pipe to"))?;
+        let mut program = program.clone();
+        if output == OutputUse::Shown {
+            let pipe =
+                rustix::fs::fstat(&out_writer).map_err(|errno| process("make a pipe to")(errno.into()))?;
+            program
+                .environment
+                .push((shadow::OUTPUT_VARIABLE.into(), format!("{}:{}", pipe.st_dev, pipe.st_ino)));
+        }
+        self.channel
+            .send(&Request::Run(program.clone()), &[out_writer.as_raw_fd(), err_writer.as_raw_fd()])
+            .map_err(process("speak to"))?;
+        drop((out_writer, err_writer));
+        let outcome = self.relay(out_reader, err_reader, watch)?;
+        outcome.map_err(|why| SandboxError::Start {
+            program: program.argv.first().map(|path| path.display().to_string()).unwrap_or_default(),
+            why,
+        })
+    }
+
+    fn relay(
+        &mut self,
+        mut stdout: io::PipeReader,
+        mut stderr: io::PipeReader,
+        watch: &mut dyn FnMut(Activity<'_>),
+    ) -> Result<Result<Usage, String>, SandboxError> {
+        let mut buffer = vec![0; 64 * 1024];
+        let mut ended = None;
+        let (mut out_open, mut err_open) = (true, true);
+        loop {
+            // Once the program ended, only what is already in the pipes is waited for: a daemon that a live script
+            // started may hold them open for ever.
+            let timeout = if ended.is_some() { PollTimeout::ZERO } else { PollTimeout::NONE };
+            let mut sources =
+                Vec::from_iter(self.reports.as_ref().map(|socket| (Source::Reports, socket.as_fd())));
+            sources.extend(out_open.then(|| (Source::Output, stdout.as_fd())));
+            sources.extend(err_open.then(|| (Source::Complaint, stderr.as_fd())));
+            sources.extend(ended.is_none().then(|| (Source::Init, self.channel.as_fd())));
+            let ready = wait_for_any(&sources, timeout)?;
+            if ready.is_empty()
+                && let Some(outcome) = ended
+            {
+                return Ok(outcome);
+            }
+            for source in ready {
+                match source {
+                    Source::Reports => self.pass_on_reports(&mut buffer, watch),
+                    Source::Output => {
+                        let length = stdout.read(&mut buffer).map_err(process("read from"))?;
+                        out_open = length > 0;
+                        watch(Activity::Output(&buffer[..length]));
+                    }
+                    Source::Complaint => {
+                        let length = stderr.read(&mut buffer).map_err(process("read from"))?;
+                        err_open = length > 0;
+                        watch(Activity::Complaint(&buffer[..length]));
+                    }
+                    Source::Init => match self.channel.receive::<Reply>().map_err(process("hear from"))? {
+                        Some((Reply::Ended(outcome), _)) => ended = Some(outcome),
+                        Some(_) | None => return Err(SandboxError::Gone),
+                    },
+                }
+            }
+        }
+    }
+
+    fn pass_on_reports(&self, buffer: &mut [u8], watch: &mut dyn FnMut(Activity<'_>)) {
+        let Some(socket) = &self.reports else { return };
+        while let Ok(length) = socket.recv(buffer) {
+            // Anybody inside may write here; what does not parse is no report.
+            if let Ok(call) = serde_json::from_slice(&buffer[..length]) {
+                watch(Activity::HeldBack(call));
+            }
+        }
+    }
+}
+
+/// Where something can come from while a program runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Reports,
+    Output,
+    Complaint,
+    Init,
+}
+
+/// Waits until a source has something to say, or has fallen silent for good; tells which, in the given order.
+fn wait_for_any(
+    sources: &[(Source, BorrowedFd<'_>)],
+    timeout: PollTimeout,
+) -> Result<Vec<Source>, SandboxError> {
+    let mut polled: Vec<_> = sources.iter().map(|(_, fd)| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+    loop {
+        match poll(&mut polled, timeout) {
+            Ok(_) => break,
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(errno) => return Err(process("wait for")(errno.into())),
+        }
+    }
+    let ready = sources.iter().zip(&polled).filter(|(_, poll)| poll.any().unwrap_or(false));
+    Ok(ready.map(|((source, _), _)| *source).collect())
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        end(self.init);
+    }
+}
+
+/// Ends a process inside whose sandbox never came to be.
+struct Starting {
+    init: Option<Pid>,
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if let Some(init) = self.init {
+            end(init);
+        }
+    }
+}
+
+fn end(init: Pid) {
+    // Init is our child and not yet waited for, so the number cannot be anybody else's.
+    let _ = kill(init, Signal::SIGKILL);
+    let _ = nix::sys::wait::waitpid(init, None);
+}

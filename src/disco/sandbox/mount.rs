@@ -1,0 +1,296 @@
+//! Executes a mount plan. The only file that mounts; it runs in the sandbox's own mount namespace, whose end undoes
+//! everything.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::unistd::{chdir, pivot_root};
+
+use crate::disco::Mode;
+use crate::disco::sandbox::mountinfo::{self, Mount};
+use crate::disco::sandbox::plan::{
+    DEVICES, Extra, Layer, MountPlan, PROC_HIDDEN, PROC_READ_ONLY, RUNTIME_DIR, RunDirs, Step,
+};
+
+/// Why the sandbox could not be put together: what was being done, to which path, and the kernel's word.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {}: {errno}", path.display())]
+pub struct MountError {
+    action: &'static str,
+    path: PathBuf,
+    errno: Errno,
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(Errno) -> MountError {
+    let path = path.to_owned();
+    move |errno| MountError { action, path, errno }
+}
+
+fn io_failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> MountError {
+    let path = path.to_owned();
+    move |error| MountError {
+        action,
+        path,
+        errno: Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)),
+    }
+}
+
+/// The mounts that can be seen: one that lies under a later mount is left out.
+///
+/// Numbers of mounts change with the namespace, so this is asked after the namespace is entered.
+pub(crate) fn visible_mounts() -> io::Result<Vec<Mount>> {
+    let all = mountinfo::parse(&fs::read("/proc/self/mountinfo")?);
+    Ok(all
+        .into_iter()
+        .filter(|mount| {
+            let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW | rustix::fs::AtFlags::NO_AUTOMOUNT;
+            rustix::fs::statx(rustix::fs::CWD, &mount.point, flags, rustix::fs::StatxFlags::MNT_ID)
+                .is_ok_and(|found| found.stx_mnt_id == mount.id)
+        })
+        .collect())
+}
+
+/// Keeps this process's mounts to itself, and its namespace's end from touching the host's.
+pub(crate) fn make_private() -> Result<(), MountError> {
+    let root = Path::new("/");
+    mount(None::<&str>, root, None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+        .map_err(failed("make private the mounts below", root))
+}
+
+/// Puts a memory file system on a scratch directory whose own file system cannot hold an upper layer.
+pub(crate) fn mount_scratch(at: &Path) -> Result<(), MountError> {
+    tmpfs(at, MsFlags::MS_NODEV | MsFlags::MS_NOSUID, "mode=0700")
+}
+
+/// Builds the sandbox below `scratch/root`, makes it the root of this process and lets go of the old one.
+///
+/// # Errors
+/// Says which mount failed. The caller's namespace is then half built and must end.
+pub(crate) fn enter(mode: Mode, plan: &MountPlan, dirs: &RunDirs, shadow: &Path) -> Result<(), MountError> {
+    let root = dirs.scratch.join("root");
+    make_directory(&root, 0o755)?;
+    for step in &plan.steps {
+        execute(mode, step, &root, shadow)?;
+    }
+    chdir(&root).map_err(failed("enter", &root))?;
+    pivot_root(".", ".").map_err(failed("make the new root", &root))?;
+    umount2(".", MntFlags::MNT_DETACH).map_err(failed("let go of the old root of", &root))?;
+    chdir("/").map_err(failed("enter", Path::new("/")))
+}
+
+fn execute(mode: Mode, step: &Step, root: &Path, shadow: &Path) -> Result<(), MountError> {
+    match step {
+        Step::Overlay(layer) => mount_overlay(mode, layer, root),
+        Step::BindReadOnly { from, at } => bind_read_only(from, &inside(root, at)),
+        Step::BindTree { at } => {
+            let target = inside(root, at);
+            mount(Some(at), &target, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
+                .map_err(failed("bind", at))
+        }
+        Step::Hide { at } => {
+            let flags = MsFlags::MS_RDONLY | MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+            tmpfs(&inside(root, at), flags, "mode=0,size=4k")
+        }
+        Step::Proc => mount_proc(root),
+        Step::Sys => {
+            let at = root.join("sys");
+            let flags = MsFlags::MS_RDONLY | MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+            mount(Some("sysfs"), &at, Some("sysfs"), flags, None::<&str>)
+                .map_err(failed("mount sysfs on", &at))
+        }
+        Step::Dev => mount_dev(root, shadow),
+    }
+}
+
+/// A path of the sandbox as seen before it is the root.
+fn inside(root: &Path, at: &Path) -> PathBuf {
+    root.join(at.strip_prefix("/").unwrap_or(at))
+}
+
+fn mount_overlay(mode: Mode, layer: &Layer, root: &Path) -> Result<(), MountError> {
+    make_directory(&layer.upper(), 0o755)?;
+    make_directory(&layer.work(), 0o700)?;
+    let live = fs::symlink_metadata(&layer.at).map_err(io_failed("look at", &layer.at))?;
+    copy_attributes(&live, &layer.upper())?;
+    let mut lowers = vec![open_path(&layer.at)?];
+    if !layer.extras.is_empty() {
+        fill_extra(layer)?;
+        lowers.insert(0, open_path(&layer.extra())?);
+    }
+    let upper = open_path(&layer.upper())?;
+    let work = open_path(&layer.work())?;
+    // Descriptors instead of paths: a mount point may hold the characters that separate options.
+    let by_descriptor = |file: &File| format!("/proc/self/fd/{}", file.as_raw_fd());
+    let lowerdir = lowers.iter().map(by_descriptor).collect::<Vec<_>>().join(":");
+    let options = format!(
+        "lowerdir={lowerdir},upperdir={},workdir={},redirect_dir=on,metacopy=off,index=on,xino=on,volatile",
+        by_descriptor(&upper),
+        by_descriptor(&work)
+    );
+    // A device file made inside is kept as a change, but cannot be opened there.
+    let flags = match mode {
+        Mode::Noop => MsFlags::MS_NODEV,
+        Mode::Live => MsFlags::empty(),
+    };
+    let target = inside(root, &layer.at);
+    mount(Some("overlay"), &target, Some("overlay"), flags, Some(options.as_str()))
+        .map_err(failed("put an overlay over", &layer.at))
+}
+
+fn open_path(path: &Path) -> Result<File, MountError> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC)
+        .open(path)
+        .map_err(io_failed("open", path))
+}
+
+/// Makes the extra lower layer: directories look like the live ones, shadows lead to the shadow program.
+fn fill_extra(layer: &Layer) -> Result<(), MountError> {
+    let extra = layer.extra();
+    make_directory(&extra, 0o755)?;
+    tmpfs(&extra, MsFlags::MS_NODEV | MsFlags::MS_NOSUID, "mode=0755,size=16m")?;
+    let root = fs::symlink_metadata(&layer.at).map_err(io_failed("look at", &layer.at))?;
+    copy_attributes(&root, &extra)?;
+    for item in &layer.extras {
+        match item {
+            Extra::Directory(path) => make_like_live(layer, path)?,
+            Extra::Shadow(path) => {
+                make_like_live(layer, path.parent().unwrap_or(Path::new("")))?;
+                let at = extra.join(path);
+                symlink(Path::new(RUNTIME_DIR).join("shadow"), &at).map_err(io_failed("shadow", &at))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes a directory and its parents in the extra layer. They carry the attributes of the live ones, because the
+/// merged view takes a directory's attributes from its topmost layer.
+fn make_like_live(layer: &Layer, directory: &Path) -> Result<(), MountError> {
+    let mut relative = PathBuf::new();
+    for part in directory.components() {
+        relative.push(part);
+        let made = layer.extra().join(&relative);
+        if made.symlink_metadata().is_ok() {
+            continue;
+        }
+        make_directory(&made, 0o755)?;
+        let live = layer.at.join(&relative);
+        if let Ok(attributes) = live.symlink_metadata() {
+            copy_attributes(&attributes, &made)?;
+            for name in xattr::list(&live).into_iter().flatten() {
+                if let Ok(Some(value)) = xattr::get(&live, &name)
+                    && !name.as_bytes().starts_with(b"trusted.overlay.")
+                {
+                    xattr::set(&made, &name, &value).map_err(io_failed("label", &made))?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn copy_attributes(from: &fs::Metadata, to: &Path) -> Result<(), MountError> {
+    chown(to, Some(from.uid()), Some(from.gid())).map_err(io_failed("give an owner to", to))?;
+    fs::set_permissions(to, fs::Permissions::from_mode(from.mode() & 0o7777))
+        .map_err(io_failed("give a mode to", to))
+}
+
+/// Mounts `/proc` of the new pid namespace. Its `sys` and friends belong to uid 0 without any capability, so only a
+/// read-only mount protects the host's kernel settings.
+fn mount_proc(root: &Path) -> Result<(), MountError> {
+    let at = root.join("proc");
+    let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    mount(Some("proc"), &at, Some("proc"), flags, None::<&str>).map_err(failed("mount proc on", &at))?;
+    for part in PROC_READ_ONLY.iter().map(|part| at.join(part)).filter(|part| part.exists()) {
+        bind_read_only(&part, &part)?;
+    }
+    for part in PROC_HIDDEN.iter().map(|part| at.join(part)).filter(|part| part.exists()) {
+        bind_read_only(Path::new("/dev/null"), &part)?;
+    }
+    Ok(())
+}
+
+/// Makes a `/dev` of harmless devices, private terminals and shared memory, with the shadow program beside them.
+fn mount_dev(root: &Path, shadow: &Path) -> Result<(), MountError> {
+    let dev = root.join("dev");
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    tmpfs(&dev, flags | MsFlags::MS_NODEV, "mode=0755,size=1m")?;
+    for name in DEVICES {
+        let at = dev.join(name);
+        File::create(&at).map_err(io_failed("make", &at))?;
+        // Read-only keeps mode, owner and times of the host's device; reading and writing it still work.
+        bind_read_only(&Path::new("/dev").join(name), &at)?;
+    }
+    for (name, target) in
+        [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1")]
+            .into_iter()
+            .chain([("stderr", "/proc/self/fd/2"), ("ptmx", "pts/ptmx")])
+    {
+        let at = dev.join(name);
+        symlink(target, &at).map_err(io_failed("make", &at))?;
+    }
+    let pts = dev.join("pts");
+    make_directory(&pts, 0o755)?;
+    mount(Some("devpts"), &pts, Some("devpts"), flags, Some("newinstance,ptmxmode=0666,mode=0620"))
+        .map_err(failed("mount devpts on", &pts))?;
+    let shm = dev.join("shm");
+    make_directory(&shm, 0o755)?;
+    tmpfs(&shm, flags | MsFlags::MS_NODEV, "mode=1777")?;
+    let mqueue = dev.join("mqueue");
+    make_directory(&mqueue, 0o755)?;
+    match mount(Some("mqueue"), &mqueue, Some("mqueue"), flags | MsFlags::MS_NODEV, None::<&str>) {
+        // A kernel without POSIX message queues has none that a script could miss.
+        Ok(()) | Err(Errno::ENODEV) => {}
+        Err(errno) => return Err(failed("mount mqueue on", &mqueue)(errno)),
+    }
+    let runtime = inside(root, Path::new(RUNTIME_DIR));
+    make_directory(&runtime, 0o755)?;
+    let program = runtime.join("shadow");
+    File::create(&program).map_err(io_failed("make", &program))?;
+    bind_read_only(shadow, &program)
+}
+
+/// Binds one mount, without what is mounted below it, and takes the right to write from it. The restrictions that the
+/// mount already has stay.
+fn bind_read_only(from: &Path, at: &Path) -> Result<(), MountError> {
+    mount(Some(from), at, None::<&str>, MsFlags::MS_BIND, None::<&str>).map_err(failed("bind", from))?;
+    let held = rustix::fs::statvfs(at)
+        .map_err(|errno| failed("look at", at)(Errno::from_raw(errno.raw_os_error())))?;
+    let mut flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    for (has, repeat) in [
+        (rustix::fs::StatVfsMountFlags::NOSUID, MsFlags::MS_NOSUID),
+        (rustix::fs::StatVfsMountFlags::NODEV, MsFlags::MS_NODEV),
+        (rustix::fs::StatVfsMountFlags::NOEXEC, MsFlags::MS_NOEXEC),
+    ] {
+        if held.f_flag.contains(has) {
+            flags |= repeat;
+        }
+    }
+    mount(None::<&str>, at, None::<&str>, flags, None::<&str>).map_err(failed("make read-only", at))
+}
+
+fn tmpfs(at: &Path, flags: MsFlags, options: &str) -> Result<(), MountError> {
+    mount(Some("tmpfs"), at, Some("tmpfs"), flags, Some(options)).map_err(failed("mount a tmpfs on", at))
+}
+
+fn make_directory(path: &Path, mode: u32) -> Result<(), MountError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .map_err(io_failed("make the directory", path))
+}
+
+/// Opens the root directory of a process: the merged view of the sandbox whose init it is.
+pub(crate) fn open_root_of(pid: nix::unistd::Pid) -> io::Result<OwnedFd> {
+    let path = format!("/proc/{pid}/root");
+    Ok(OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(path)?.into())
+}

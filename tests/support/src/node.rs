@@ -1,0 +1,155 @@
+//! A throw-away node: a root of its own in mount, pid, network, ipc and host name namespaces of its own.
+//!
+//! ```text
+//! target/testbed/node-XXXX/root/      the node's files; gone with the guard
+//! ```
+//!
+//! The first process inside waits for the end of its standard input; when the guard is dropped, or the test dies, it
+//! ends, and with it everything inside: that is what the first process of a pid namespace means.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+
+use crate::node_root;
+
+/// Puts the node's root together and stays as its first process. Arguments: the root, the host name.
+const FIRST_PROCESS: &str = r#"
+set -e
+mount --bind "$1" "$1"
+cd "$1"
+mount -t proc proc proc
+mount -t sysfs -o ro sysfs sys
+mount -t tmpfs tmpfs run
+mount --rbind /dev dev
+mkdir -p run/old-root
+pivot_root . run/old-root
+umount -l /run/old-root
+rmdir /run/old-root
+hostname "$2"
+ip link set lo up
+echo ready
+exec cat
+"#;
+
+/// A running node.
+#[derive(Debug)]
+pub struct Node {
+    holder: Child,
+    first: u32,
+    directory: TempDir,
+}
+
+impl Node {
+    /// Starts a node with a fresh copy of a small Debian.
+    ///
+    /// # Errors
+    /// Says what is missing; nothing is left running.
+    pub fn start(host_name: &str) -> Result<Self> {
+        ensure!(is_root()?, "a throw-away node needs root: it mounts and makes namespaces");
+        let directory =
+            tempfile::Builder::new().prefix("node-").tempdir_in(node_root::kept_below_target()?)?;
+        let root = directory.path().join("root");
+        fs::create_dir(&root)?;
+        fs::set_permissions(&root, fs::Permissions::from_mode(0o755))?;
+        node_root::unpack(&root)?;
+        let mut holder = Command::new("unshare")
+            .args([
+                "--mount",
+                "--uts",
+                "--net",
+                "--ipc",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "--propagation",
+                "private",
+            ])
+            .args(["sh", "-c", FIRST_PROCESS, "first-process"])
+            .arg(&root)
+            .arg(host_name)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start unshare (package util-linux)")?;
+        let mut said = String::new();
+        BufReader::new(holder.stdout.as_mut().expect("it is piped")).read_line(&mut said)?;
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", holder.id()));
+        let mut node = Node { holder, first: 0, directory };
+        ensure!(said == "ready\n", "the node did not come up; its own words are above");
+        node.first = children?.trim().parse().context("the node has no first process")?;
+        Ok(node)
+    }
+
+    /// The node's file at an absolute path, as this process reaches it. Only for paths without links.
+    pub fn path(&self, inside: &str) -> PathBuf {
+        self.directory.path().join("root").join(inside.trim_start_matches('/'))
+    }
+
+    /// Writes a file of the node, and its directories.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn write(&self, inside: &str, content: &str, mode: u32) -> Result<()> {
+        let path = self.path(inside);
+        fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
+        fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+        Ok(())
+    }
+
+    /// Copies a file of this machine to the node.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn copy_in(&self, from: &Path, inside: &str) -> Result<()> {
+        fs::copy(from, self.path(inside))
+            .with_context(|| format!("cannot copy {} to the node", from.display()))?;
+        Ok(())
+    }
+
+    /// A command that runs inside the node as its root, with an environment of its own.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .args(["--mount", "--uts", "--net", "--ipc", "--pid", "--root", "--wd"])
+            .arg(format!("--target={}", self.first))
+            .args(["--", program])
+            .env_clear()
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("HOME", "/root")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a line of shell inside the node and returns what it said.
+    ///
+    /// # Errors
+    /// It could not be started. A line that fails is the caller's to judge.
+    pub fn shell(&self, line: &str) -> Result<Output> {
+        Ok(self.command("sh").args(["-c", line]).output()?)
+    }
+
+    /// Words before a command of this machine that is to run in the node's network.
+    pub fn network_prefix(&self) -> Vec<String> {
+        vec!["nsenter".into(), format!("--target={}", self.first), "--net".into(), "--".into()]
+    }
+}
+
+fn is_root() -> Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    Ok(fs::metadata("/proc/self")?.uid() == 0)
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // Closing its input would end it too; this does not depend on what it is doing.
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
