@@ -176,7 +176,7 @@ const EDITED: &str = "plugin.disco.server.uri = /srv/universe\n";
 
 /// What is left on a node that carries our name, outside of what the package manager keeps for itself.
 fn left_behind(root: &Path) -> String {
-    let root = root.display().to_string();
+    let root = root.display().to_string().trim_end_matches('/').to_owned();
     let found = run(
         "find",
         &[
@@ -243,13 +243,14 @@ fn a_deb_installs_upgrades_and_purges() {
     in_node(&node, "rm /root/systemctl.log; dpkg --remove acme-disco");
     assert_eq!(in_node(&node, &format!("cat {CONFIG}")), EDITED, "removal keeps the configuration");
     in_node(&node, "test -e /var/lib/acme-disco/state");
+    assert!(left_behind(&node.path("")).contains("/opt/acme\n"), "what is left can be seen");
     assert_eq!(
         in_node(&node, "cat /root/systemctl.log"),
         "--no-reload disable --now acme-disco-dance.service acme-disco-dance.timer acme-disco-server.service\n\
          daemon-reload\n"
     );
     in_node(&node, "dpkg --purge acme-disco");
-    assert_eq!(left_behind(&node.path("/")), "", "purge leaves nothing");
+    assert_eq!(left_behind(&node.path("")), "", "purge leaves nothing");
     drop(scratch);
 }
 
