@@ -2,25 +2,21 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+
+use crate::built::xtask;
 
 /// Builds the brand of a spec and returns its binary. Spec and results lie in `directory`; relative paths in the spec
 /// begin there. The first build of a set of features takes minutes, every further one seconds.
 pub fn build(spec: &str, directory: &Path) -> Result<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .ancestors()
-        .nth(2)
-        .context("this crate lies two below the root")?;
     let file = directory.join("spec.toml");
     fs::write(&file, spec)?;
-    let output = Command::new(env!("CARGO"))
-        .args(["run", "-q", "-p", "xtask", "--", "binaries", "--spec"])
+    let output = xtask()?
+        .args(["binaries", "--spec"])
         .arg(&file)
         .arg("--dist")
         .arg(directory.join("dist"))
-        .current_dir(root)
         .output()
         .context("cannot start cargo")?;
     ensure!(
