@@ -8,8 +8,14 @@ use vergen_gitcl::{Emitter, Gitcl};
 fn main() {
     built::write_built_file().expect("the build facts are written to OUT_DIR");
 
+    // xtask passes the commit in the environment, where the library reads it as it is. vergen would repeat it from its
+    // last run, and that run is not repeated when only the commit changes.
+    println!("cargo:rerun-if-env-changed=VERGEN_GIT_SHA");
+    if std::env::var_os("VERGEN_GIT_SHA").is_some() {
+        return;
+    }
+
     // A source tree without git, or one in which git cannot be run, still builds: the facts then read "unknown".
-    // xtask passes the commit in VERGEN_* variables, and vergen takes those as they are.
     let git = Gitcl::builder().sha(true).commit_timestamp(true).build();
     if let Err(why) = Emitter::default().add_instructions(&git).and_then(|emitter| emitter.emit()) {
         println!("cargo:warning=no commit in the build facts: {why}");

@@ -1,6 +1,7 @@
 //! The composition root: brand, plugs and command line become an exit code.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use disco_sdk::TargetResolver;
 
@@ -10,7 +11,7 @@ use crate::cli;
 /// One branded binary, ready to run. A generated brand crate is one expression that builds and runs this.
 pub struct Appliance {
     pub(crate) brand: Brand,
-    pub(crate) resolver: Option<Box<dyn TargetResolver>>,
+    pub(crate) resolver: Option<Arc<dyn TargetResolver>>,
 }
 
 impl Appliance {
@@ -21,7 +22,7 @@ impl Appliance {
 
     /// Lets this resolver find the provisioning brokers, instead of the baked list.
     pub fn target_resolver(mut self, resolver: impl TargetResolver + 'static) -> Self {
-        self.resolver = Some(Box::new(resolver));
+        self.resolver = Some(Arc::new(resolver));
         self
     }
 

@@ -74,3 +74,98 @@ pub(crate) fn make(project: &Project, spec: &Spec, binary: &[u8], epoch: u32) ->
         makers.into_iter().map(|maker| maker.join().expect("a package maker does not panic")).collect()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::spec::{self, Surroundings};
+
+    /// Some small ELF program of the machine; what a package holds does not matter to its format.
+    fn program() -> Vec<u8> {
+        fs::read("/bin/true").unwrap()
+    }
+
+    fn resolved(text: &str) -> Spec {
+        let around = Surroundings { project_version: "0.1.0", environment: &|_| None };
+        spec::parse(Path::new("test.toml"), &format!("[brand]\nname = \"acme\"\n{text}"), &around).unwrap()
+    }
+
+    fn made(text: &str, epoch: u32) -> Vec<Made> {
+        make(&Project::find().unwrap(), &resolved(text), &program(), epoch).unwrap()
+    }
+
+    fn payload(text: &str) -> Payload {
+        let spec = resolved(text);
+        let project = Project::find().unwrap();
+        Payload::read(&project, &spec, &spec.packages[0], &Values::of(&spec), &program()).unwrap()
+    }
+
+    #[test]
+    fn the_same_inputs_make_the_same_bytes() {
+        let (first, second) = (made("", 1_700_000_000), made("", 1_700_000_000));
+        assert_eq!(first.len(), 2);
+        for (first, second) in first.iter().zip(&second) {
+            assert_eq!(first.file_name, second.file_name);
+            assert!(first.content == second.content, "{} differs", first.file_name);
+        }
+        assert!(first[1].content != made("", 1_700_000_001)[1].content, "the time is in the package");
+    }
+
+    #[test]
+    fn names_of_packages_follow_their_formats() {
+        let names: Vec<_> = made("version = \"2.0\"\nrelease = \"3\"\n[packages.el]\nformat = \"rpm\"\ndist = \"el9\"\n[packages.debian]\nformat = \"deb\"\n", 1)
+            .into_iter()
+            .map(|package| package.file_name)
+            .collect();
+        let (rpm, deb) = match std::env::consts::ARCH {
+            "aarch64" => ("aarch64", "arm64"),
+            _ => ("x86_64", "amd64"),
+        };
+        assert_eq!(names, [format!("acme-disco-2.0-3.el9.{rpm}.rpm"), format!("acme-disco_2.0-3_{deb}.deb")]);
+    }
+
+    #[test]
+    fn the_server_s_unit_needs_the_feature() {
+        let unit = "/usr/lib/systemd/system/acme-disco-server.service";
+        assert!(!payload("").entries.contains_key(unit));
+        assert!(payload("[features]\nprovisioning = true\n").entries.contains_key(unit));
+    }
+
+    #[test]
+    fn the_configuration_stays_out_if_others_manage_it() {
+        let config = "/etc/acme-disco/server.conf";
+        assert!(payload("").entries.contains_key(config));
+        assert!(!payload("[packages.defaults]\nmanage_conf = false\n").entries.contains_key(config));
+    }
+
+    #[test]
+    fn folders_of_our_own_are_ours_and_the_system_s_are_not() {
+        let payload = payload("[paths]\nbindir = \"/opt/acme/sbin\"\n");
+        assert_eq!(payload.entries["/opt/acme/sbin"].kind, payload::Kind::Dir);
+        assert_eq!(payload.entries["/opt/acme"].kind, payload::Kind::Dir);
+        assert_eq!(payload.entries["/opt"].kind, payload::Kind::StandardDir);
+        assert_eq!(payload.entries["/var/lib/acme-disco"].mode, 0o700);
+    }
+
+    #[test]
+    fn units_carry_the_values_of_the_spec() {
+        let payload = payload("display_name = \"100% ACME\"\n[client]\ninterval = \"7m\"\nsplay = \"3m\"\n");
+        let timer = &payload.entries["/usr/lib/systemd/system/acme-disco-dance.timer"].content;
+        let timer = String::from_utf8_lossy(timer);
+        assert!(timer.contains("\nOnUnitActiveSec=7m\n"), "{timer}");
+        assert!(timer.contains("\nRandomizedDelaySec=3m\n"), "{timer}");
+        assert!(timer.contains("Description=100%% ACME: "), "`%` opens a specifier in units: {timer}");
+        let service = &payload.entries["/usr/lib/systemd/system/acme-disco-dance.service"].content;
+        assert!(String::from_utf8_lossy(service).contains("\nExecStart=/usr/sbin/acme-disco dance\n"));
+    }
+
+    #[test]
+    fn a_value_that_nobody_knows_is_a_mistake() {
+        let values = Values::of(&resolved(""));
+        assert_eq!(values.fill("{{bindir}}/{{binary}}").unwrap(), "/usr/sbin/acme-disco");
+        assert_eq!(values.fill("{{nonsense}}").unwrap_err().to_string(), "there is no value `nonsense`");
+        assert_eq!(values.fill("{{binary").unwrap_err().to_string(), "`{{` without `}}`");
+    }
+}

@@ -9,14 +9,15 @@ use anyhow::{Context, Result, bail};
 use crate::project::Project;
 
 /// Which modules of the product a module may use; what is not listed may use everything.
-const DIRECTION: [(&str, &[&str]); 7] = [
+const DIRECTION: [(&str, &[&str]); 8] = [
     ("brand", &[]),
     ("features", &[]),
+    ("server_conf", &[]),
     ("buildinfo", &["appliance", "brand", "features"]),
     ("appliance", &["brand", "cli"]),
-    ("disco", &["brand", "features"]),
-    ("choria", &["brand", "features"]),
-    ("provisioning", &["brand", "buildinfo", "choria", "features"]),
+    ("disco", &["brand", "features", "server_conf"]),
+    ("choria", &["brand", "features", "server_conf"]),
+    ("provisioning", &["brand", "buildinfo", "choria", "features", "server_conf"]),
 ];
 
 /// Folders that may hold `unsafe`: what enters namespaces and mounts cannot do without.
@@ -290,7 +291,7 @@ mod tests {
         assert_eq!(
             said(&direction(&bad)),
             [
-                "src/disco/dance.rs:2: `disco` uses `choria`; it may use brand, features (ARCHITECTURE.md draws the direction)"
+                "src/disco/dance.rs:2: `disco` uses `choria`; it may use brand, features, server_conf (ARCHITECTURE.md draws the direction)"
             ]
         );
     }

@@ -1,11 +1,15 @@
 //! Real peers for tests and the demo. Nothing here links the product.
 //!
+//! * [`brand`] builds a brand from a spec.
 //! * [`node_root`] makes the files of a small Debian, [`node`] runs them as a throw-away node.
 //! * [`universe`] serves a universe by a real rsync daemon.
+//! * [`built`] finds what `cargo xtask` built, and builds more.
 //! * [`broker`] starts a nats-server on a free loopback port.
 //! * [`wire`] speaks the Choria v1 protocol from its specification, independently of the product's own code.
 
+pub mod brand;
 pub mod broker;
+pub mod built;
 pub mod node;
 pub mod node_root;
 pub mod universe;

@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn secrets_are_drawn_as_stars_of_the_same_length() {
-        assert_eq!(masked("token = \"äb\"\n", &[8..13]), "token = *****\n");
+        assert_eq!(masked("token = \"äb\"\n", std::slice::from_ref(&(8..13))), "token = *****\n");
     }
 
     #[test]

@@ -533,11 +533,11 @@ impl<'a> Resolution<'a> {
     }
 
     fn package(&self, mut table: TableReader<'a>) -> PackageTable {
-        let format = table.string("format").and_then(|format| {
+        let format = table.string("format").map(|format| {
             let span = format.span();
             match format.get_ref().as_str() {
-                "rpm" => Some(Spanned::new(span, Format::Rpm)),
-                "deb" => Some(Spanned::new(span, Format::Deb)),
+                "rpm" => Spanned::new(span, Format::Rpm),
+                "deb" => Spanned::new(span, Format::Deb),
                 other => {
                     self.problems.add(
                         Problem::at(
@@ -548,7 +548,7 @@ impl<'a> Resolution<'a> {
                         .cure("write `rpm` or `deb`"),
                     );
                     // One message is enough: a missing format would be the next.
-                    Some(Spanned::new(span, Format::Rpm))
+                    Spanned::new(span, Format::Rpm)
                 }
             }
         });

@@ -57,12 +57,15 @@ pub(crate) fn refusal(token: &str) -> Option<&'static str> {
     None
 }
 
+/// Whether a letter belongs to an alphabet.
+type Alphabet = fn(&char) -> bool;
+
 /// How many bits somebody who guesses has to get right, at most.
 ///
 /// Letters count by the size of the alphabets that occur; a letter that repeats its predecessor or is the next one in
 /// the alphabet counts nothing. It overrates words of a language: a warning is certain, silence proves nothing.
 pub(crate) fn estimated_bits(token: &str) -> u32 {
-    let alphabets: [(fn(&char) -> bool, u32); 4] = [
+    let alphabets: [(Alphabet, u32); 4] = [
         (char::is_ascii_lowercase, 26),
         (char::is_ascii_uppercase, 26),
         (char::is_ascii_digit, 10),

@@ -1,0 +1,181 @@
+//! Brands as their builders meet them: what a spec fixes is in the binary, what it leaves out is not, a second brand
+//! costs seconds, and the token stays with its owner.
+
+use std::fs;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+use testbed::built;
+
+#[track_caller]
+fn succeeded(what: &str, output: &Output) -> String {
+    let (said, complained) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{what}: {}\n{said}{complained}", output.status);
+    said.into_owned()
+}
+
+fn buildinfo(binary: &std::path::Path) -> Value {
+    let output = Command::new(binary).args(["buildinfo", "--json"]).output().expect("the binary starts");
+    serde_json::from_str(&succeeded("buildinfo --json", &output)).expect("it prints JSON")
+}
+
+/// Something that no file has yet. Not a constant: that would be in this test's own program below target/.
+fn fresh_word() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
+    format!("{:x}Zq{:x}", std::process::id(), now)
+}
+
+#[test]
+fn the_binary_says_what_the_spec_fixed() {
+    let folder = built::dist("acme").unwrap();
+    let says = buildinfo(&folder.join("acme-disco"));
+    assert_eq!(says["brand"]["display_name"], "ACME Disco");
+    assert_eq!(says["paths"]["etcdir"], "/opt/acme/etc/disco");
+    assert_eq!(says["provisioning"]["brokers"][1], "prov2.acme.example:4222");
+    assert_eq!(says["provisioning"]["token"], "set");
+    assert_eq!(says["resolver"]["name"], "Default");
+    assert_eq!(says["build"]["spec_digest"].as_str().unwrap().len(), 64);
+    let beside: Value =
+        serde_json::from_str(&fs::read_to_string(folder.join("buildinfo.json")).unwrap()).unwrap();
+    assert_eq!(says, beside);
+}
+
+#[test]
+fn the_reference_spec_makes_the_development_binary() {
+    let stock = buildinfo(&built::dist("disco").unwrap().join("disco"));
+    let development = buildinfo(std::path::Path::new(env!("CARGO_BIN_EXE_disco")));
+    // Features are those of the test run, build facts those of the build; all else comes from the spec.
+    for table in ["brand", "paths", "client", "security", "broker", "provisioning", "resolver"] {
+        assert_eq!(stock[table], development[table], "{table}");
+        assert!(!stock[table].is_null(), "{table}");
+    }
+}
+
+#[test]
+fn another_brand_with_the_same_features_compiles_no_product() {
+    let scratch = tempfile::tempdir().unwrap();
+    let project = built::project().unwrap();
+    let spec = fs::read_to_string(project.join("examples/umbra.toml")).unwrap();
+    // A value that was never built before, so that there is something to do; the plug by its full path.
+    let url = format!("https://{}.example", fresh_word());
+    let plug = project.join("examples/static-targets").display().to_string();
+    let spec = spec.replace("https://umbra.example", &url).replace(
+        "= \"static-targets\"\npath  = \"static-targets\"",
+        &format!("= \"static-targets\"\npath  = \"{plug}\""),
+    );
+    let path = scratch.path().join("umbra.toml");
+    fs::write(&path, spec).unwrap();
+    let build = || {
+        let mut xtask = built::xtask().unwrap();
+        xtask.arg("binaries").arg("--spec").arg(&path).arg("--dist").arg(scratch.path()).output().unwrap()
+    };
+    let started = Instant::now();
+    let output = build();
+    let took = started.elapsed();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    succeeded("cargo xtask binaries", &output);
+    println!("a second brand took {:.2} s", took.as_secs_f64());
+    assert!(said.contains("Compiling brand-umbra v"), "{said}");
+    assert!(!said.contains("Compiling disco v"), "the product was compiled again:\n{said}");
+    assert!(!said.contains("Compiling disco-sdk v"), "the SDK was compiled again:\n{said}");
+    assert!(took < Duration::from_secs(60), "took {took:?}");
+    let says = buildinfo(&scratch.path().join("umbra/umbra-disco"));
+    assert_eq!(says["brand"]["url"], url);
+    assert_eq!(says["resolver"]["name"], "static-targets", "the plug is in");
+    assert_eq!(says["paths"]["vardir"], "/var/lib/umbra-disco");
+}
+
+#[test]
+fn the_token_is_nowhere_but_with_its_owner() {
+    let scratch = tempfile::tempdir().unwrap();
+    let project = built::project().unwrap();
+    let token = fresh_word();
+    let spec = "[brand]\nname = \"marked\"\n[features]\nprovisioning = true\nplaintext-brokers = true\n[provisioning]\n\
+                default = true\nbrokers = [\"prov.example:4222\"]\ntoken = { env = \"DISCO_TEST_MARKER\" }\n";
+    let path = scratch.path().join("marked.toml");
+    fs::write(&path, spec).unwrap();
+    // Below dist/, so that the search covers packages too.
+    let dist = tempfile::Builder::new().prefix("marked-").tempdir_in(project.join("dist")).unwrap();
+    let mut xtask = built::xtask().unwrap();
+    let output = xtask
+        .args(["build", "--spec"])
+        .arg(&path)
+        .arg("--dist")
+        .arg(dist.path())
+        .env("DISCO_TEST_MARKER", &token)
+        .output()
+        .unwrap();
+    succeeded("cargo xtask build", &output);
+    let log = [output.stdout, output.stderr].concat();
+    assert!(!String::from_utf8_lossy(&log).contains(&token), "the log has the token");
+
+    let says = buildinfo(&dist.path().join("marked/marked-disco"));
+    assert_eq!(says["provisioning"]["token"], "set");
+    let with = |word: &str| {
+        let output = Command::new("grep")
+            .args(["--recursive", "--text", "--files-with-matches", "--fixed-strings", "--", word])
+            .arg(project.join("target"))
+            .arg(project.join("dist"))
+            .output()
+            .expect("grep starts");
+        // 1: nothing found. Files of other tests may vanish meanwhile, which makes it 2 even so.
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert_eq!(with(&token), "", "files with the token");
+    // The same search does find what was baked.
+    assert!(with("prov.example:4222").contains("marked-disco"), "the search finds nothing at all");
+    // Packages are compressed: look inside.
+    let unpacked = scratch.path().join("unpacked");
+    let deb = built::one_file(&dist.path().join("marked"), ".deb").unwrap();
+    let output = Command::new("dpkg-deb").arg("-R").arg(&deb).arg(&unpacked).output().unwrap();
+    succeeded("dpkg-deb -R", &output);
+    let output = Command::new("grep").args(["-rlaF", "--", &token]).arg(&unpacked).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "the package has the token: {output:?}");
+}
+
+/// Names of all crates that a brand's binary is linked from.
+fn crates_of(brand: &str) -> Vec<String> {
+    let project = built::project().unwrap();
+    built::dist(brand).unwrap();
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args([
+            "tree",
+            "--offline",
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+            "--manifest-path",
+        ])
+        .arg(project.join("target/brands").join(brand).join("Cargo.toml"))
+        .output()
+        .unwrap();
+    let listed = succeeded("cargo tree", &output);
+    listed.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_build_without_provisioning_links_no_network() {
+    let network = ["async-nats", "tokio", "rustls", "rcgen"];
+    let (stock, acme) = (crates_of("disco"), crates_of("acme"));
+    assert!(stock.contains(&"clap".to_owned()), "{stock:?}");
+    for name in network {
+        assert!(!stock.contains(&name.to_owned()), "the stock build links {name}");
+        assert!(acme.contains(&name.to_owned()), "acme does not link {name}");
+    }
+}
+
+#[test]
+fn the_stock_binary_refuses_to_be_a_server_and_says_how_to_get_one() {
+    let stock = built::dist("disco").unwrap().join("disco");
+    let output = Command::new(stock).args(["server", "run"]).output().unwrap();
+    assert!(!output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("this build of disco cannot be provisioned and has no server"), "{said}");
+    assert!(said.contains("`provisioning = true` under [features]"), "{said}");
+}

@@ -1,0 +1,322 @@
+//! Two brands built once for all tests here, their brokers, and a guard around a running node.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use testbed::brand;
+use testbed::broker::{Authority, Broker, Options, ServerCertificate, free_port};
+use testbed::wire::Requester;
+
+/// The provisioning token of both brands.
+pub(crate) const TOKEN: &str = "lab-Token-7Qm2xV9sLw4R";
+
+/// Longest time that anything here may take; reached only where something is wrong.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long silence must last to be believed. A node on loopback answers within milliseconds.
+pub(crate) const SILENCE: Duration = Duration::from_millis(700);
+
+/// The facts of every node here.
+pub(crate) fn facts() -> Value {
+    json!({"os": {"family": "Debian"}, "rack": "a3", "cpus": 4})
+}
+
+/// A branded binary, the port of the only broker that it knows, and a directory of its own.
+pub(crate) struct Lab {
+    binary: PathBuf,
+    port: u16,
+    directory: PathBuf,
+}
+
+/// The right to run nodes and the broker of a brand; one test at a time, because the broker's port is in the binary.
+pub(crate) struct Bench {
+    lab: &'static Lab,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// The brand that speaks to its broker without TLS.
+pub(crate) fn plain() -> Bench {
+    static LAB: OnceLock<Lab> = OnceLock::new();
+    static TURN: Mutex<()> = Mutex::new(());
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    Bench { lab: LAB.get_or_init(|| Lab::build("wireplain", "tls = false")), _turn: turn }
+}
+
+/// The brand that pins an authority, and that authority.
+pub(crate) fn pinned() -> (Bench, &'static Authority) {
+    static LAB: OnceLock<(Lab, Authority)> = OnceLock::new();
+    static TURN: Mutex<()> = Mutex::new(());
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let (lab, authority) = LAB.get_or_init(|| {
+        let authority = Authority::new("Lab provisioning authority").unwrap();
+        fs::write(directory_of("wirepinned").join("ca.pem"), authority.pem()).unwrap();
+        (Lab::build("wirepinned", "tls = true\nca = \"ca.pem\""), authority)
+    });
+    (Bench { lab, _turn: turn }, authority)
+}
+
+/// A brand whose brokers a resolver of the test's own finds, in a file of its directory; the baked list is the port.
+pub(crate) fn resolved() -> Bench {
+    static LAB: OnceLock<Lab> = OnceLock::new();
+    static TURN: Mutex<()> = Mutex::new(());
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let lab = LAB.get_or_init(|| {
+        let directory = directory_of("wireresolved");
+        write_resolver(&directory);
+        let plug = "tls = false\n[resolver]\ncrate = \"lab-targets\"\npath = \"lab-targets\"";
+        Lab::build("wireresolved", plug)
+    });
+    Bench { lab, _turn: turn }
+}
+
+/// A resolver crate as a site would write it: the last line of a file is the broker, and no file is an error.
+fn write_resolver(directory: &Path) {
+    let root = directory.join("lab-targets");
+    fs::create_dir_all(root.join("src")).unwrap();
+    let manifest = "[package]\nname = \"lab-targets\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\
+                    [dependencies]\ndisco-sdk = \"0.1\"\n[workspace]\n";
+    fs::write(root.join("Cargo.toml"), manifest).unwrap();
+    let code = r#"//! Finds the broker in a file.
+use disco_sdk::{Node, ResolveError, Settings, Target, TargetResolver};
+
+struct File;
+
+impl TargetResolver for File {
+    fn name(&self) -> &str {
+        "lab-targets"
+    }
+
+    fn targets(&self, _: &Node, _: &Settings, _: std::time::Instant) -> Result<Vec<Target>, ResolveError> {
+        let port = std::fs::read_to_string("@FILE@").map_err(|error| ResolveError::new(error.to_string()))?;
+        let port = port.trim().parse().map_err(|_| ResolveError::new("no port"))?;
+        Ok(vec![Target::new("127.0.0.1", port)])
+    }
+}
+
+pub fn target_resolver() -> impl TargetResolver {
+    File
+}
+"#;
+    let file = directory.join("target-port");
+    fs::write(root.join("src/lib.rs"), code.replace("@FILE@", file.to_str().unwrap())).unwrap();
+}
+
+/// The binary of a brand that cannot be provisioned.
+pub(crate) fn without_provisioning() -> PathBuf {
+    let directory = directory_of("wirenone");
+    let spec = "[brand]\n\
+                name = \"wirenone\"\n\
+                display_name = \"Wire None\"\n\
+                vendor = \"Wire Lab\"\n\
+                contact = \"Lab <lab@wire.example>\"\n\
+                url = \"https://wire.example\"\n\
+                summary = \"A node that nobody provisions\"\n\
+                [client]\n\
+                server = \"universe.wire.example\"\n";
+    brand::build(spec, &directory).unwrap()
+}
+
+fn directory_of(brand: &str) -> PathBuf {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(brand);
+    fs::create_dir_all(&directory).unwrap();
+    directory
+}
+
+impl Lab {
+    fn build(name: &str, encryption: &str) -> Self {
+        let directory = directory_of(name);
+        let port = free_port().unwrap();
+        let lies_at = directory.display();
+        let spec = format!(
+            "[brand]\n\
+             name = \"{name}\"\n\
+             display_name = \"Wire Lab\"\n\
+             vendor = \"Wire Lab\"\n\
+             contact = \"Lab <lab@wire.example>\"\n\
+             url = \"https://wire.example\"\n\
+             summary = \"A node for tests of the wire\"\n\
+             version = \"1.2.3\"\n\
+             [paths]\n\
+             etcdir = \"{lies_at}/etc\"\n\
+             vardir = \"{lies_at}/var\"\n\
+             [features]\n\
+             provisioning = true\n\
+             plaintext-brokers = true\n\
+             [client]\n\
+             server = \"universe.wire.example\"\n\
+             [provisioning]\n\
+             default = true\n\
+             brokers = [\"127.0.0.1:{port}\"]\n\
+             token = \"{TOKEN}\"\n\
+             facts = \"{lies_at}/facts.json\"\n\
+             registration_data = \"{lies_at}/facts.json\"\n\
+             status_file = \"{lies_at}/status.json\"\n\
+             {encryption}\n"
+        );
+        let binary = brand::build(&spec, &directory).unwrap();
+        fs::write(directory.join("facts.json"), facts().to_string()).unwrap();
+        Lab { binary, port, directory }
+    }
+}
+
+impl Bench {
+    /// Starts the broker that the binary knows.
+    pub(crate) fn broker(&self) -> Broker {
+        Broker::start_with(&Options { port: Some(self.lab.port), ..Options::default() }).unwrap()
+    }
+
+    /// Starts the broker with a certificate.
+    pub(crate) fn tls_broker(&self, certificate: ServerCertificate) -> Broker {
+        let options = Options { port: Some(self.lab.port), tls: Some(certificate), ..Options::default() };
+        Broker::start_with(&options).unwrap()
+    }
+
+    /// The branded binary.
+    pub(crate) fn binary(&self) -> &Path {
+        &self.lab.binary
+    }
+
+    /// The directory of this brand's tests.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.lab.directory
+    }
+
+    /// The status file that the binary writes.
+    pub(crate) fn status_file(&self) -> PathBuf {
+        self.lab.directory.join("status.json")
+    }
+
+    /// Starts a node with a fresh configuration directory and no configuration.
+    pub(crate) fn node(&self) -> Node {
+        Node::start(&self.lab.binary, None, None)
+    }
+
+    /// Starts a node with this configuration.
+    pub(crate) fn node_with(&self, configuration: &str) -> Node {
+        Node::start(&self.lab.binary, Some(configuration), None)
+    }
+
+    /// Starts a node under a service manager that listens on this socket.
+    pub(crate) fn node_notifying(&self, socket: &Path) -> Node {
+        Node::start(&self.lab.binary, None, Some(socket))
+    }
+}
+
+/// A running node; killed when dropped.
+pub(crate) struct Node {
+    child: Child,
+    log: Receiver<String>,
+    seen: Vec<String>,
+    etcdir: tempfile::TempDir,
+}
+
+impl Node {
+    fn start(binary: &Path, configuration: Option<&str>, notify: Option<&Path>) -> Self {
+        let etcdir = tempfile::tempdir().unwrap();
+        let file = etcdir.path().join("server.conf");
+        if let Some(text) = configuration {
+            fs::write(&file, text).unwrap();
+        }
+        let mut command = Command::new(binary);
+        command.env_remove("NOTIFY_SOCKET");
+        if let Some(socket) = notify {
+            command.env("NOTIFY_SOCKET", socket);
+        }
+        let mut child = command
+            .args(["server", "run", "--config"])
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, log) = channel();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Node { child, log, seen: Vec::new(), etcdir }
+    }
+
+    /// Waits until the log has a line with this text, and returns that line.
+    pub(crate) fn wait_for(&mut self, text: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.log.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    self.seen.push(line.clone());
+                    if line.contains(text) {
+                        return line;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    panic!("the node never said {text:?}, but:\n{}", self.seen.join("\n"))
+                }
+            }
+        }
+    }
+
+    /// Waits until the node listens.
+    pub(crate) fn connected(mut self) -> Self {
+        self.wait_for("info: connected to ");
+        self
+    }
+
+    /// Everything in the log so far.
+    pub(crate) fn log(&mut self) -> String {
+        self.seen.extend(self.log.try_iter());
+        self.seen.join("\n")
+    }
+
+    /// Where its keys go.
+    pub(crate) fn ssl_directory(&self) -> PathBuf {
+        self.etcdir.path().join("ssl")
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
+        kill(Pid::from_raw(self.child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+        self.wait()
+    }
+
+    /// Waits for the end; the log is complete then.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        // Its stderr ends with it.
+        while let Ok(line) = self.log.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            self.seen.push(line);
+        }
+        match self.child.try_wait().unwrap() {
+            Some(status) => status,
+            None if Instant::now() < deadline => self.child.wait().unwrap(),
+            None => panic!("the node does not end:\n{}", self.seen.join("\n")),
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // Both fail only if it is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The one node that answers a discovery.
+pub(crate) fn only_node(requester: &mut Requester) -> String {
+    let found = requester.discover(&json!({}), PATIENCE).unwrap();
+    let [identity] = found.as_slice() else { panic!("discovered {found:?}") };
+    identity.clone()
+}
