@@ -478,6 +478,44 @@ logdir = "/var/my log"
 }
 
 #[test]
+fn a_system_folder_for_state() {
+    check(
+        "[brand]\nname = \"acme\"\n\n[paths]\nvardir = \"/var/lib\"\netcdir = \"/acme\"\n",
+        r#"error: `paths.vardir` is refused
+ --> test.toml:5:10
+  |
+5 | vardir = "/var/lib"
+  |          ^^^^^^^^^^ a folder of the system; purging the package would empty it
+  |
+  = help: name a folder of the brand's own, such as `/var/lib/acme-disco`
+
+error: `paths.etcdir` is refused
+ --> test.toml:6:10
+  |
+6 | etcdir = "/acme"
+  |          ^^^^^^^ a folder of the system; purging the package would empty it
+  |
+  = help: name a folder of the brand's own, such as `/acme/acme-disco`
+
+error: 2 problems in test.toml"#,
+    );
+}
+
+#[test]
+fn configuration_inside_the_state() {
+    check(
+        "[brand]\nname = \"acme\"\n\n[paths]\nvardir = \"/opt/acme\"\netcdir = \"/opt/acme/etc\"\n",
+        r#"error: `paths.etcdir` lies in `paths.vardir`: /opt/acme/etc
+ --> test.toml:5:10
+  |
+5 | vardir = "/opt/acme"
+  |          ^^^^^^^^^^^ purging the package removes the whole of `vardir`
+  |
+  = help: give the state a folder of its own"#,
+    );
+}
+
+#[test]
 fn plaintext_without_provisioning() {
     check(
         r#"[brand]
