@@ -204,6 +204,9 @@ pub(crate) fn crate_name(name: &str) -> Option<Fault> {
 
 /// What is wrong with the PEM text of certificate authorities.
 pub(crate) fn certificates(pem: &str) -> Option<Fault> {
+    if pem.contains('\0') {
+        return fault("a zero byte", "give the file as the certificate authority wrote it");
+    }
     let mut count = 0;
     let mut rest = pem;
     while let Some(start) = rest.find("-----BEGIN ") {
