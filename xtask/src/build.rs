@@ -2,7 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -93,12 +93,15 @@ impl<'a> Builder<'a> {
     /// Builds one brand and returns what it put into `folder`.
     fn build(&self, spec: &Spec, folder: &Path, until: Until) -> Result<Vec<PathBuf>> {
         let binary = &spec.brand.binary;
+        // Two builds of one brand meet at the same file below target/: the second waits until the first has its copy.
+        let lock = self.lock(spec)?;
         let started = Instant::now();
         let built = self.binary(spec)?;
         let buildinfo = self.verify(spec, &built)?;
         eprintln!("{binary}: built and verified in {:.1} s", started.elapsed().as_secs_f64());
 
         let image = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+        drop(lock);
         let mut dist = Dist::open(folder.to_owned())?;
         let mut made = vec![dist.put(binary, 0o755, &image)?];
         if until == Until::Packages {
@@ -113,6 +116,16 @@ impl<'a> Builder<'a> {
         made.push(dist.put("buildinfo.json", 0o644, text.as_bytes())?);
         dist.finish()?;
         Ok(made)
+    }
+
+    /// Held while a brand is built; the file stays, the lock goes with the value.
+    fn lock(&self, spec: &Spec) -> Result<File> {
+        let folder = self.project.target().join("brands");
+        let path = folder.join(format!("{}.lock", spec.brand.name));
+        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let lock = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        lock.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+        Ok(lock)
     }
 
     fn binary(&self, spec: &Spec) -> Result<PathBuf> {

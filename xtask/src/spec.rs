@@ -22,6 +22,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+pub(crate) use checks::SYSTEM_FOLDERS;
 pub(crate) use problem::Refused;
 
 /// A resolved spec. It serialises as what may be shown: secrets as `set` or `not set`.

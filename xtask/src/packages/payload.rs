@@ -7,32 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use crate::project::Project;
-use crate::spec::{Package, Spec};
-
-/// Folders that every distribution has. A package does not own them, and removing it does not remove them.
-const STANDARD: [&str; 21] = [
-    "/",
-    "/etc",
-    "/opt",
-    "/run",
-    "/srv",
-    "/usr",
-    "/usr/bin",
-    "/usr/lib",
-    "/usr/lib/systemd",
-    "/usr/lib/systemd/system",
-    "/usr/libexec",
-    "/usr/local",
-    "/usr/local/bin",
-    "/usr/local/etc",
-    "/usr/local/sbin",
-    "/usr/sbin",
-    "/usr/share",
-    "/usr/share/doc",
-    "/var",
-    "/var/lib",
-    "/var/log",
-];
+use crate::spec::{Package, SYSTEM_FOLDERS, Spec};
 
 /// Where units lie.
 const UNITS: &str = "/usr/lib/systemd/system/";
@@ -179,7 +154,7 @@ impl Payload {
             let mut rest = path.as_str();
             while let Some((parent, _)) = rest.rsplit_once('/') {
                 let parent = if parent.is_empty() { "/" } else { parent };
-                let kind = if STANDARD.contains(&parent) { Kind::StandardDir } else { Kind::Dir };
+                let kind = if SYSTEM_FOLDERS.contains(&parent) { Kind::StandardDir } else { Kind::Dir };
                 self.entries.entry(parent.to_owned()).or_insert_with(|| Entry::new(0o755, kind, Vec::new()));
                 if parent == "/" {
                     break;

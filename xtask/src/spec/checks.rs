@@ -11,6 +11,39 @@ fn fault(what: impl Into<String>, cure: impl Into<String>) -> Option<Fault> {
     Some(Fault { what: what.into(), cure: cure.into() })
 }
 
+/// Folders that every distribution has. No package owns them, and removing one does not remove them.
+pub(crate) const SYSTEM_FOLDERS: [&str; 29] = [
+    "/",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/etc/systemd",
+    "/home",
+    "/opt",
+    "/proc",
+    "/root",
+    "/run",
+    "/srv",
+    "/usr",
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/lib/systemd",
+    "/usr/lib/systemd/system",
+    "/usr/libexec",
+    "/usr/local",
+    "/usr/local/bin",
+    "/usr/local/etc",
+    "/usr/local/sbin",
+    "/usr/sbin",
+    "/usr/share",
+    "/usr/share/doc",
+    "/var",
+    "/var/cache",
+    "/var/lib",
+    "/var/log",
+    "/var/spool",
+];
+
 /// Longest brand name; unit, package and account names derive from it.
 const MAX_BRAND: usize = 31;
 /// Longest name of a binary; some tools cut file names of packages beyond this.
@@ -82,6 +115,20 @@ pub(crate) fn path(path: &str) -> Option<Fault> {
     let odd = path.chars().find(|letter| !letter.is_ascii_alphanumeric() && !"/._-+@~".contains(*letter));
     odd.and_then(|letter| {
         fault(format!("`{letter}` is not taken in a path"), "use only `A-Z a-z 0-9 / . _ - + @ ~`")
+    })
+}
+
+/// A folder that belongs to the brand alone: a purge removes it with all that is in it.
+pub(crate) fn own_folder(folder: &str) -> Option<Fault> {
+    path(folder).or_else(|| {
+        let system = SYSTEM_FOLDERS.contains(&folder) || folder.matches('/').count() < 2;
+        system.then(|| {
+            let cure = format!(
+                "name a folder of the brand's own, such as `{}/acme-disco`",
+                folder.trim_end_matches('/')
+            );
+            fault("a folder of the system; purging the package would empty it", cure)
+        })?
     })
 }
 
@@ -157,6 +204,9 @@ pub(crate) fn crate_name(name: &str) -> Option<Fault> {
 
 /// What is wrong with the PEM text of certificate authorities.
 pub(crate) fn certificates(pem: &str) -> Option<Fault> {
+    if pem.contains('\0') {
+        return fault("a zero byte", "give the file as the certificate authority wrote it");
+    }
     let mut count = 0;
     let mut rest = pem;
     while let Some(start) = rest.find("-----BEGIN ") {

@@ -6,6 +6,19 @@ use std::path::Path;
 
 use super::{Format, Refused, Spec, Surroundings, parse};
 
+/// A certificate of nobody's, made for these tests.
+const GOOD_PEM: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBOjCB7aADAgECAhQUpyvkYF1Q2ggf6BMQz9C9D+iWTzAFBgMrZXAwEjEQMA4G
+A1UEAwwHVGVzdCBDQTAgFw0yNjExMjIxOTMwMDhaGA8yMTI2MTAyOTE5MzAwOFow
+EjEQMA4GA1UEAwwHVGVzdCBDQTAqMAUGAytlcAMhAIYIlHQSk2M4rK6qwD4lZX5l
+OOuB0X+ox2yNo+R8fNejo1MwUTAdBgNVHQ4EFgQUcuChVJ/pKgRgjh48Bh9bFeNd
+ol4wHwYDVR0jBBgwFoAUcuChVJ/pKgRgjh48Bh9bFeNdol4wDwYDVR0TAQH/BAUw
+AwEB/zAFBgMrZXADQQDPdKvpuNI/FD5lvj1vodL8Uq6fH9K02G4j5QuaFzSLz0Ib
+SjrwUfpmeOh7dgrYDLxcqzJ/fw4+7b48uR7muwAH
+-----END CERTIFICATE-----
+";
+
 /// Parses a spec that lies in `folder`, beside the files that specs here refer to.
 fn parsed_in(folder: &Path, source: &str) -> anyhow::Result<Spec> {
     for (name, text) in [
@@ -13,6 +26,7 @@ fn parsed_in(folder: &Path, source: &str) -> anyhow::Result<Spec> {
         ("text.pem", "not PEM at all\n"),
         ("broken.pem", "-----BEGIN CERTIFICATE-----\n???\n-----END CERTIFICATE-----\n"),
         ("request.pem", "-----BEGIN CERTIFICATE REQUEST-----\nMIGH\n-----END CERTIFICATE REQUEST-----\n"),
+        ("good.pem", GOOD_PEM),
         ("good.token", "K7!pVq2-wZ9m#Rt4\n"),
     ] {
         fs::write(folder.join(name), text).unwrap();
@@ -474,6 +488,44 @@ logdir = "/var/my log"
   |          ^^^^^^^^^^^^^ ` ` is not taken in a path
   |
   = help: use only `A-Z a-z 0-9 / . _ - + @ ~`"#,
+    );
+}
+
+#[test]
+fn a_system_folder_for_state() {
+    check(
+        "[brand]\nname = \"acme\"\n\n[paths]\nvardir = \"/var/lib\"\netcdir = \"/acme\"\n",
+        r#"error: `paths.vardir` is refused
+ --> test.toml:5:10
+  |
+5 | vardir = "/var/lib"
+  |          ^^^^^^^^^^ a folder of the system; purging the package would empty it
+  |
+  = help: name a folder of the brand's own, such as `/var/lib/acme-disco`
+
+error: `paths.etcdir` is refused
+ --> test.toml:6:10
+  |
+6 | etcdir = "/acme"
+  |          ^^^^^^^ a folder of the system; purging the package would empty it
+  |
+  = help: name a folder of the brand's own, such as `/acme/acme-disco`
+
+error: 2 problems in test.toml"#,
+    );
+}
+
+#[test]
+fn configuration_inside_the_state() {
+    check(
+        "[brand]\nname = \"acme\"\n\n[paths]\nvardir = \"/opt/acme\"\netcdir = \"/opt/acme/etc\"\n",
+        r#"error: `paths.etcdir` lies in `paths.vardir`: /opt/acme/etc
+ --> test.toml:5:10
+  |
+5 | vardir = "/opt/acme"
+  |          ^^^^^^^^^^^ purging the package removes the whole of `vardir`
+  |
+  = help: give the state a folder of its own"#,
     );
 }
 
@@ -1522,4 +1574,15 @@ fn the_reference_spec_writes_the_defaults() {
     let reference = super::load(&root.join("buildspec.toml"), &around).unwrap();
     let minimal = parsed("[brand]\nname = \"disco\"\nbinary = \"disco\"\n").unwrap();
     assert_eq!(reference.to_toml().unwrap(), minimal.to_toml().unwrap());
+}
+
+#[test]
+fn a_pinned_authority_is_baked_whole_and_shown_as_its_digest() {
+    let spec = parsed(
+        "[brand]\nname = \"acme\"\n[features]\nprovisioning = true\n[provisioning]\nca = \"good.pem\"\n",
+    )
+    .unwrap();
+    assert_eq!(spec.provisioning.ca, GOOD_PEM);
+    let digest = super::sha256_hex(GOOD_PEM);
+    assert!(spec.to_toml().unwrap().contains(&format!("ca = \"sha256:{digest}\"")));
 }

@@ -1,5 +1,6 @@
 //! From the text of a spec to its resolved value: defaults, references, contradictions.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -127,17 +128,35 @@ impl<'a> Resolution<'a> {
     fn paths(&self, mut table: TableReader<'a>, binary: &str) -> Paths {
         let vardir =
             if binary == STOCK_BINARY { "/var/disco".to_owned() } else { format!("/var/lib/{binary}") };
-        let mut path = |key: &'static str, default: String| {
+        let mut spans = BTreeMap::new();
+        let mut path = |key: &'static str, default: String, check: fn(&str) -> Option<Fault>| {
             let value = table.string(key);
-            self.checked(value, &format!("paths.{key}"), checks::path).unwrap_or(default)
+            if let Some(value) = &value {
+                spans.insert(key, value.span());
+            }
+            self.checked(value, &format!("paths.{key}"), check).unwrap_or(default)
         };
         let paths = Paths {
-            bindir: path("bindir", "/usr/sbin".to_owned()),
-            etcdir: path("etcdir", format!("/etc/{binary}")),
-            vardir: path("vardir", vardir),
-            logdir: path("logdir", "/var/log".to_owned()),
+            bindir: path("bindir", "/usr/sbin".to_owned(), checks::path),
+            etcdir: path("etcdir", format!("/etc/{binary}"), checks::own_folder),
+            vardir: path("vardir", vardir, checks::own_folder),
+            logdir: path("logdir", "/var/log".to_owned(), checks::path),
         };
         table.finish();
+        for (key, inside) in [("bindir", &paths.bindir), ("etcdir", &paths.etcdir), ("logdir", &paths.logdir)]
+        {
+            let Some(span) = spans.get("vardir").or_else(|| spans.get(key)) else { continue };
+            if Path::new(inside).starts_with(&paths.vardir) {
+                self.problems.add(
+                    Problem::at(
+                        span.clone(),
+                        format!("`paths.{key}` lies in `paths.vardir`: {inside}"),
+                        "purging the package removes the whole of `vardir`",
+                    )
+                    .cure("give the state a folder of its own"),
+                );
+            }
+        }
         paths
     }
 
