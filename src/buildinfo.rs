@@ -90,6 +90,7 @@ impl<'a> BuildInfo<'a> {
                 "status_file": provisioning.status_file,
             },
             "resolver": { "name": self.resolver },
+            "agents": agents(features::has("provisioning")),
         })
     }
 
@@ -131,16 +132,19 @@ impl<'a> BuildInfo<'a> {
             text.line(4, "Provisioning Target Resolver", self.resolver);
             text.line(14, "Provisioning Token", set_or_not(provisioning.token));
             text.line(8, "Provisioning Status File", or_none(provisioning.status_file));
-            text.line(16, "Provisioning CA", or_none(&digest_of(provisioning.ca)));
+            text.line(17, "Provisioning CA", or_none(&digest_of(provisioning.ca)));
         }
         text.line(11, "Supports Provisioning", supports_provisioning);
         text.line(17, "Universe Server", or_none(brand.client.server));
-        text.line(20, "State Directory", brand.paths.vardir);
-        text.line(12, "Configuration Directory", brand.paths.etcdir);
+        text.line(17, "State Directory", brand.paths.vardir);
+        text.line(9, "Configuration Directory", brand.paths.etcdir);
 
         text.section("Agent Providers:");
         for agent in agents(supports_provisioning) {
             text.item(agent);
+        }
+        if agents(supports_provisioning).is_empty() {
+            text.item("none");
         }
 
         text.section("Security Defaults:");
@@ -192,7 +196,7 @@ impl Sections {
 
 fn agents(supports_provisioning: bool) -> &'static [&'static str] {
     if supports_provisioning {
-        &["choria_provision", "choria_util", "discovery", "rpcutil"]
+        &["choria_provision", "discovery", "rpcutil"]
     } else {
         &["none"]
     }

@@ -38,7 +38,7 @@ pub(super) struct Arguments {
     /// Dance to the parameters of this node [default: the host name]
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
-    /// Where the universe is: user@host, rsync://host[:port] or a directory [default: parameters, server.conf, baked]
+    /// Where the universe is: user@host, `rsync://host:port` or a directory [default: parameters, server.conf, baked]
     #[arg(long, value_name = "URI")]
     server: Option<String>,
     /// Do not show what differs inside files

@@ -38,6 +38,8 @@ const OWNED: &str = "\
 drwxr-xr-x root:root /opt/acme
 drwxr-xr-x root:root /opt/acme/etc
 drwxr-xr-x root:root /opt/acme/etc/disco
+drwxr-xr-x root:root /opt/acme/etc/disco/commands.d
+-rw-r--r-- root:root /opt/acme/etc/disco/commands.d/10-default.conf
 -rw------- root:root /opt/acme/etc/disco/server.conf
 drwxr-xr-x root:root /opt/acme/sbin
 -rwxr-xr-x root:root /opt/acme/sbin/acme-disco
@@ -47,6 +49,12 @@ drwxr-xr-x root:root /opt/acme/sbin
 drwxr-xr-x root:root /usr/share/doc/acme-disco
 -rw-r--r-- root:root /usr/share/doc/acme-disco/LICENSE
 drwx------ root:root /var/lib/acme-disco
+";
+
+/// What survives an upgrade when somebody edited it.
+const CONFIGS: &str = "\
+/opt/acme/etc/disco/commands.d/10-default.conf
+/opt/acme/etc/disco/server.conf
 ";
 
 /// Folders of the system that a deb has to list, so that dpkg can put something into them.
@@ -98,8 +106,8 @@ fn the_deb_owns_what_the_payload_says_and_its_copyright() {
 
 #[test]
 fn the_configuration_is_marked_in_both_formats() {
-    assert_eq!(run("rpm", &["-qcp", &acme(".rpm")]), "/opt/acme/etc/disco/server.conf\n");
-    assert_eq!(run("dpkg-deb", &["-I", &acme(".deb"), "conffiles"]), "/opt/acme/etc/disco/server.conf\n");
+    assert_eq!(run("rpm", &["-qcp", &acme(".rpm")]), CONFIGS);
+    assert_eq!(run("dpkg-deb", &["-I", &acme(".deb"), "conffiles"]), CONFIGS);
 }
 
 #[test]

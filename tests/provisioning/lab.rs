@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
+use testbed::authority::Authority;
 use testbed::brand;
-use testbed::broker::{Authority, Broker, Options, ServerCertificate, free_port};
+use testbed::broker::{Broker, Options, ServerCertificate, free_port};
 use testbed::wire::Requester;
 
 /// The provisioning token of both brands.

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use lab::{PATIENCE, SILENCE, TOKEN, facts, only_node, plain};
 use serde_json::{Value, json};
-use testbed::broker::{Authority, Broker};
+use testbed::authority::Authority;
+use testbed::broker::Broker;
 use testbed::wire::{Request, Requester};
 
 fn requester(broker: &Broker) -> Requester {

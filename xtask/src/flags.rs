@@ -19,6 +19,7 @@ Examples:
   cargo xtask build                              the stock `disco` from buildspec.toml, into dist/disco/
   cargo xtask build --spec examples/acme.toml    a branded appliance, into dist/acme/
   cargo xtask spec check --spec my.toml          is the spec good?
+  cargo xtask demo                               the whole product on a throw-away node
   cargo xtask test                               everything that must hold before a commit"
 )]
 pub(crate) struct CommandLine {
@@ -39,6 +40,8 @@ Examples:
     Binaries(Build),
     /// Check a spec, or show what it resolves to
     Spec(Spec),
+    /// Show the whole product: build the example appliance, install it on a throw-away node, dance, be provisioned
+    Demo,
     /// Install what building and testing needs from this machine's package manager
     Setup,
     /// Check the house rules that no compiler checks: dependency direction, who prints, where `unsafe` may be

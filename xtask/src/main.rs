@@ -2,6 +2,7 @@
 
 mod brand_crate;
 mod build;
+mod demo;
 mod dist;
 mod flags;
 mod packages;
@@ -42,6 +43,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Build(arguments) => build::run(&project, arguments, Until::Packages),
         Command::Binaries(arguments) => build::run(&project, arguments, Until::Binaries),
         Command::Spec(arguments) => spec_command::run(&project, &arguments.command),
+        Command::Demo => demo::run(&project),
         Command::Setup => setup::run(),
         Command::Tidy => tidy::run(&project),
         Command::Test => test::run(&project),

@@ -13,7 +13,7 @@ struct Tool {
     purpose: &'static str,
 }
 
-const TOOLS: [Tool; 4] = [
+const TOOLS: [Tool; 5] = [
     Tool { program: "rsync", package: "rsync", purpose: "serves and fetches the universe" },
     Tool {
         program: "nats-server",
@@ -21,6 +21,11 @@ const TOOLS: [Tool; 4] = [
         purpose: "is the broker of the provisioning tests",
     },
     Tool { program: "rpm", package: "rpm", purpose: "installs our rpm into throw-away roots" },
+    Tool {
+        program: "openssl",
+        package: "openssl",
+        purpose: "looks at the certificate requests that nodes make",
+    },
     Tool { program: "mmdebstrap", package: "mmdebstrap", purpose: "makes the root of a throw-away node" },
 ];
 

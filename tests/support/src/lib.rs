@@ -5,8 +5,11 @@
 //! * [`universe`] serves a universe by a real rsync daemon.
 //! * [`built`] finds what `cargo xtask` built, and builds more.
 //! * [`broker`] starts a nats-server on a free loopback port.
+//! * `authority` makes certificates for it (feature `authority`: only tests need it).
 //! * [`wire`] speaks the Choria v1 protocol from its specification, independently of the product's own code.
 
+#[cfg(feature = "authority")]
+pub mod authority;
 pub mod brand;
 pub mod broker;
 pub mod built;

@@ -41,10 +41,9 @@ umount -l /run/old-root
 rmdir /run/old-root
 hostname "$2"
 ip link set lo up
-# Nobody waits for the orphans that this process inherits, so the kernel is told not to keep them.
-trap '' CHLD
 echo ready
-exec cat
+# bash takes note of the end of every orphan that it inherits as the first process; dash and cat do not.
+exec bash -c 'read -r'
 "#;
 
 /// A running node.
@@ -52,6 +51,7 @@ exec cat
 pub struct Node {
     holder: Child,
     first: u32,
+    host_name: String,
     _directory: TempDir,
 }
 
@@ -73,7 +73,10 @@ impl Node {
     }
 
     fn start_over(host_name: &str, lower: Option<&Path>) -> Result<Self> {
-        ensure!(is_root()?, "a throw-away node needs root: it mounts and makes namespaces");
+        ensure!(
+            nix::unistd::geteuid().is_root(),
+            "a throw-away node needs root: it mounts and makes namespaces"
+        );
         let directory =
             tempfile::Builder::new().prefix("node-").tempdir_in(node_root::kept_below_target()?)?;
         let root = directory.path().join("root");
@@ -105,10 +108,15 @@ impl Node {
         let mut said = String::new();
         BufReader::new(holder.stdout.as_mut().expect("it is piped")).read_line(&mut said)?;
         let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", holder.id()));
-        let mut node = Node { holder, first: 0, _directory: directory };
+        let mut node = Node { holder, first: 0, host_name: host_name.to_owned(), _directory: directory };
         ensure!(said == "ready\n", "the node did not come up; its own words are above");
         node.first = children?.trim().parse().context("the node has no first process")?;
         Ok(node)
+    }
+
+    /// Its host name.
+    pub fn host_name(&self) -> &str {
+        &self.host_name
     }
 
     /// The node's file at an absolute path, as this process reaches it. Only for paths without links.
@@ -160,15 +168,25 @@ impl Node {
         Ok(self.command("sh").args(["-c", line]).output()?)
     }
 
+    /// Does something of this process in the node's network, on a thread of its own.
+    ///
+    /// # Errors
+    /// The network cannot be entered, or what was done there failed.
+    pub fn in_network<T: Send>(&self, doing: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        let network = fs::File::open(format!("/proc/{}/ns/net", self.first))?;
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                nix::sched::setns(network, nix::sched::CloneFlags::CLONE_NEWNET)?;
+                doing()
+            });
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
     /// Words before a command of this machine that is to run in the node's network.
     pub fn network_prefix(&self) -> Vec<String> {
         vec!["nsenter".into(), format!("--target={}", self.first), "--net".into(), "--".into()]
     }
-}
-
-fn is_root() -> Result<bool> {
-    use std::os::unix::fs::MetadataExt;
-    Ok(fs::metadata("/proc/self")?.uid() == 0)
 }
 
 impl Drop for Node {
