@@ -195,11 +195,7 @@ impl Sections {
 }
 
 fn agents(supports_provisioning: bool) -> &'static [&'static str] {
-    if supports_provisioning {
-        &["choria_provision", "discovery", "rpcutil"]
-    } else {
-        &["none"]
-    }
+    if supports_provisioning { &["choria_provision", "discovery", "rpcutil"] } else { &["none"] }
 }
 
 fn git_sha() -> &'static str {

@@ -51,13 +51,15 @@ pub fn status(node: &Node, broker: &str, now: i64) -> Value {
     })
 }
 
-/// Replaces the file, readable by all. A reader sees the old content or the new one, never a part.
+/// Replaces the file, readable by all, and makes its directory if that is missing: what lies below `/run` is gone after
+/// a restart of the machine. A reader sees the old content or the new one, never a part.
 ///
 /// # Errors
-/// The directory is missing or not writable; nothing is left behind.
+/// The directory cannot be made or written to; nothing is left behind.
 pub fn write(path: &Path, status: &Value) -> Result<(), StatusError> {
     let failed = |source| StatusError { path: path.to_owned(), source };
     let directory = path.parent().unwrap_or(Path::new("/"));
+    std::fs::create_dir_all(directory).map_err(failed)?;
     let mut file = NamedTempFile::new_in(directory).map_err(failed)?;
     file.write_all(status.to_string().as_bytes()).map_err(failed)?;
     file.as_file().set_permissions(Permissions::from_mode(0o644)).map_err(failed)?;
@@ -73,7 +75,7 @@ mod tests {
     #[test]
     fn the_file_is_replaced_as_a_whole_and_readable_by_all() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("status.json");
+        let path = directory.path().join("run/status.json");
         for now in [1_760_000_005, 1_760_000_007] {
             write(&path, &status(&node(), "nats://b:1", now)).unwrap();
         }
@@ -83,12 +85,16 @@ mod tests {
         assert_eq!(found["provisioning_mode"], true);
         assert_eq!(found["stats"]["ttlexpired"], 0);
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o644);
-        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "a temporary file stayed behind");
+        assert_eq!(
+            std::fs::read_dir(path.parent().unwrap()).unwrap().count(),
+            1,
+            "a temporary file stayed behind"
+        );
     }
 
     #[test]
-    fn a_missing_directory_is_named() {
-        let error = write(Path::new("/nonexistent/status.json"), &json!({})).unwrap_err();
-        assert!(error.to_string().contains("/nonexistent/status.json"));
+    fn a_directory_that_cannot_be_made_is_named() {
+        let error = write(Path::new("/proc/nothing/status.json"), &json!({})).unwrap_err();
+        assert!(error.to_string().contains("/proc/nothing/status.json"));
     }
 }
