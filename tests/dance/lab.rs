@@ -1,15 +1,16 @@
 //! A node with the built binary, a universe that it dances to, and eyes on the node's files.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Output;
 
+use testbed::built;
 use testbed::node::Node;
 use testbed::universe::{EXAMPLE_NODE, RsyncDaemon, Universe};
 
 /// Where the brand puts its binary, its configuration and its state.
-pub const BINARY: &str = "/opt/acme/sbin/acme-disco";
-pub const CONFIGURATION: &str = "/opt/acme/etc/disco/server.conf";
+pub(crate) const BINARY: &str = "/opt/acme/sbin/acme-disco";
+pub(crate) const CONFIGURATION: &str = "/opt/acme/etc/disco/server.conf";
 const STATE: &str = "/var/lib/acme-disco";
 
 /// An init script like any other: it keeps a real process, and stops it.
@@ -20,20 +21,20 @@ stop) start-stop-daemon --stop --oknodo --retry 5 --pidfile /run/postgresql.pid 
 esac
 ";
 
-pub struct Lab {
-    pub node: Node,
+pub(crate) struct Lab {
+    pub(crate) node: Node,
     _daemon: Option<RsyncDaemon>,
     _universe: Universe,
 }
 
 impl Lab {
     /// A node that reaches the universe by the name that is baked into the brand.
-    pub fn with(universe: Universe) -> Lab {
+    pub(crate) fn with(universe: Universe) -> Lab {
         Lab::on(Node::start(EXAMPLE_NODE).unwrap(), universe)
     }
 
     /// The same on a node whose files lie on a disk.
-    pub fn on_disk(universe: Universe) -> Lab {
+    pub(crate) fn on_disk(universe: Universe) -> Lab {
         Lab::on(Node::start_on_disk(EXAMPLE_NODE).unwrap(), universe)
     }
 
@@ -44,24 +45,24 @@ impl Lab {
     }
 
     /// A node whose universe does not answer.
-    pub fn alone() -> Lab {
+    pub(crate) fn alone() -> Lab {
         let node = Node::start(EXAMPLE_NODE).unwrap();
         prepare(&node);
         Lab { node, _daemon: None, _universe: Universe::empty().unwrap() }
     }
 
     /// Runs the binary and returns how it ended.
-    pub fn acme(&self, arguments: &[&str]) -> Ended {
+    pub(crate) fn acme(&self, arguments: &[&str]) -> Ended {
         Ended::from(self.node.command(BINARY).args(arguments).output().unwrap())
     }
 
     /// What a line of shell on the node prints.
-    pub fn shell(&self, line: &str) -> String {
+    pub(crate) fn shell(&self, line: &str) -> String {
         String::from_utf8(self.node.shell(line).unwrap().stdout).unwrap()
     }
 
     /// Every file of the node but the client's own state: path, type, mode, owner, size, time, link target.
-    pub fn files(&self) -> String {
+    pub(crate) fn files(&self) -> String {
         let listing = self.shell(&format!(
             "find / -xdev -path {STATE} -prune -o -printf '%p %y %m %U:%G %s %T@ %l\\n' | sort; find /run -printf '%p %y\\n' | sort"
         ));
@@ -69,7 +70,7 @@ impl Lab {
         listing
     }
 
-    pub fn assert_unchanged(&self, before: &str) {
+    pub(crate) fn assert_unchanged(&self, before: &str) {
         let after = self.files();
         let (before, after): (BTreeSet<_>, BTreeSet<_>) = (before.lines().collect(), after.lines().collect());
         let differing: Vec<_> = before.symmetric_difference(&after).collect();
@@ -89,22 +90,16 @@ fn prepare(node: &Node) {
 }
 
 /// The brand of `examples/acme.toml`, as `cargo xtask test` built it before it started the tests.
-pub fn built_binary() -> PathBuf {
-    let binary = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/acme/acme-disco");
-    assert!(
-        binary.exists(),
-        "{} is not built; run `cargo xtask build --spec examples/acme.toml`",
-        binary.display()
-    );
-    binary
+pub(crate) fn built_binary() -> PathBuf {
+    built::dist("acme").unwrap().join("acme-disco")
 }
 
 /// How a command ended.
 #[derive(Debug)]
-pub struct Ended {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl From<Output> for Ended {
@@ -119,7 +114,7 @@ impl From<Output> for Ended {
 
 impl Ended {
     /// Standard output with times and device numbers blotted out.
-    pub fn normal(&self) -> String {
+    pub(crate) fn normal(&self) -> String {
         let mut text = String::new();
         for line in self.stdout.lines() {
             let line = blot(line, "device=[", "]");
@@ -130,7 +125,7 @@ impl Ended {
     }
 
     #[track_caller]
-    pub fn failed_with(&self, words: &[&str]) {
+    pub(crate) fn failed_with(&self, words: &[&str]) {
         assert_eq!(self.code, 1, "{self:#?}");
         for word in words {
             assert!(self.stderr.contains(word), "`{word}` is not in {self:#?}");

@@ -39,11 +39,14 @@ status) if start-stop-daemon --status --pidfile $pid; then echo \"postgresql: ru
 esac
 ";
 
+/// Where the node's own commands are.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// How long the node may take until the broker hears of it.
 const APPEAR: Duration = Duration::from_secs(20);
 
-/// Shows everything, in the order in which a node would live it.
-pub(crate) fn run(project: &Project) -> Result<()> {
+/// Shows everything, in the order in which a node would live it; or stops at the installed node and gives a shell there.
+pub(crate) fn run(project: &Project, arguments: &flags::Demo) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!(
             "the demo needs root: it makes a throw-away node with mounts and namespaces and installs a package there. \
@@ -61,29 +64,51 @@ pub(crate) fn run(project: &Project) -> Result<()> {
     heading("node: a throw-away Debian in namespaces of its own");
     say("the first time its files are fetched by mmdebstrap, which takes half a minute");
     let node = Node::start_on_disk(EXAMPLE_NODE)?;
+    furnish(&node)?;
+    let universe = arguments.universe.as_deref().map_or_else(Universe::example, Universe::at)?;
+    let _daemon = universe.serve(&node.network_prefix(), 873)?;
+    on_node(&node, "dpkg -i /root/acme-disco.deb")?;
+    match arguments.shell {
+        true => shell(&node),
+        false => journey(project, &node),
+    }
+}
+
+/// What a site's installer would have left on the node, and the package.
+fn furnish(node: &Node) -> Result<()> {
     node.write("/etc/hosts", HOSTS, 0o644)?;
     node.write("/opt/acme/etc/node.json", FACTS, 0o644)?;
     node.write("/etc/init.d/postgresql", SERVICE, 0o755)?;
-    let deb = testbed::built::dist_file("acme", ".deb")?;
-    node.copy_in(&deb, "/root/acme-disco.deb")?;
-    let universe = Universe::example()?;
-    let _daemon = universe.serve(&node.network_prefix(), 873)?;
-    on_node(&node, "dpkg -i /root/acme-disco.deb")?;
-    on_node(&node, "/opt/acme/sbin/acme-disco buildinfo")?;
+    node.copy_in(&testbed::built::dist_file("acme", ".deb")?, "/root/acme-disco.deb")
+}
+
+/// The person at the terminal takes over; or whatever feeds the standard input.
+fn shell(node: &Node) -> Result<()> {
+    heading("shell: try `acme-disco dance --noop`; the node is gone when you leave");
+    // How the last command of the shell ended is the person's business.
+    let mut bash = node.command("bash");
+    bash.args(["--norc"])
+        .env("PS1", format!("{EXAMPLE_NODE}# "))
+        .env("PATH", format!("/opt/acme/sbin:{PATH}"));
+    bash.env("TERM", std::env::var_os("TERM").unwrap_or("dumb".into())).stdin(Stdio::inherit()).status()?;
+    Ok(())
+}
+
+fn journey(project: &Project, node: &Node) -> Result<()> {
+    on_node(node, "acme-disco buildinfo")?;
 
     heading("noop: everything runs for real, nothing reaches the node");
-    on_node(&node, "service postgresql start")?;
-    on_node(&node, "/opt/acme/sbin/acme-disco dance --noop")?;
-    on_node(&node, "ls /etc/othermodule || true; service postgresql status")?;
+    on_node(node, "service postgresql start")?;
+    on_node(node, "acme-disco dance --noop")?;
+    on_node(node, "ls /etc/othermodule || true; service postgresql status")?;
 
     heading("live: the same run, and its changes are merged");
-    on_node(&node, "/opt/acme/sbin/acme-disco dance")?;
-    on_node(&node, "cat /etc/othermodule/stuff.cfg; service postgresql status")?;
-    on_node(&node, "/opt/acme/sbin/acme-disco report")?;
+    on_node(node, "acme-disco dance")?;
+    on_node(node, "cat /etc/othermodule/stuff.cfg; service postgresql status")?;
+    on_node(node, "acme-disco report")?;
 
     heading("provisioning: an unconfigured node waits at its baked broker");
-    let token = token_of(project)?;
-    meet(&node, &token)?;
+    meet(node, &token_of(project)?)?;
 
     heading("done");
     say("the node, its network and the servers in it are gone; dist/acme/ keeps what was built");
@@ -164,7 +189,8 @@ fn token_of(project: &Project) -> Result<String> {
 /// Shows a line of shell and what it prints on the node.
 fn on_node(node: &Node, line: &str) -> Result<()> {
     say(&format!("\n{EXAMPLE_NODE}# {line}"));
-    let status = node.command("sh").args(["-c", line]).status()?;
+    let mut shell = node.command("sh");
+    let status = shell.args(["-c", line]).env("PATH", format!("/opt/acme/sbin:{PATH}")).status()?;
     ensure!(status.success(), "`{line}` ended with {status} on the node");
     Ok(())
 }

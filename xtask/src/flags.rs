@@ -41,13 +41,30 @@ Examples:
     /// Check a spec, or show what it resolves to
     Spec(Spec),
     /// Show the whole product: build the example appliance, install it on a throw-away node, dance, be provisioned
-    Demo,
+    #[command(after_help = "\
+Examples:
+  cargo xtask demo                                   the whole journey, without a question
+  cargo xtask demo --shell                           a shell on the node instead, with the example universe served
+  cp -r examples/universe mine                       … and change what you like
+  cargo xtask demo --shell --universe mine           dance to it
+  echo 'acme-disco dance --noop' | cargo xtask demo --shell")]
+    Demo(Demo),
     /// Install what building and testing needs from this machine's package manager
     Setup,
     /// Check the house rules that no compiler checks: dependency direction, who prints, where `unsafe` may be
     Tidy,
     /// Run everything that must hold before a commit: setup, format, clippy, tidy, builds, all tests
     Test,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Give a shell on the node instead of showing the journey
+    #[arg(long)]
+    pub(crate) shell: bool,
+    /// Serve this universe instead of a copy of examples/universe
+    #[arg(long, value_name = "DIR")]
+    pub(crate) universe: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -43,7 +43,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Build(arguments) => build::run(&project, arguments, Until::Packages),
         Command::Binaries(arguments) => build::run(&project, arguments, Until::Binaries),
         Command::Spec(arguments) => spec_command::run(&project, &arguments.command),
-        Command::Demo => demo::run(&project),
+        Command::Demo(arguments) => demo::run(&project, arguments),
         Command::Setup => setup::run(),
         Command::Tidy => tidy::run(&project),
         Command::Test => test::run(&project),

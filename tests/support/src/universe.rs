@@ -1,13 +1,14 @@
 //! A universe in a directory of its own, served by a real rsync daemon.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::node_root::kept_below_target;
 
@@ -20,10 +21,11 @@ const START: Duration = Duration::from_secs(10);
 /// The folders of a module that version control cannot keep when they are empty.
 const FOLDERS: &[&str] = &["parameters", "scripts", "templates"];
 
-/// The files of a universe; gone with the guard.
+/// The files of a universe; gone with the guard, unless they are somebody's own.
 #[derive(Debug)]
 pub struct Universe {
-    directory: TempDir,
+    root: PathBuf,
+    _directory: Option<TempDir>,
 }
 
 impl Universe {
@@ -34,7 +36,18 @@ impl Universe {
     pub fn empty() -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("universe-").tempdir_in(kept_below_target()?)?;
         fs::create_dir_all(directory.path().join("parameters").join(EXAMPLE_NODE).join("modules"))?;
-        Ok(Universe { directory })
+        Ok(Universe { root: directory.path().to_owned(), _directory: Some(directory) })
+    }
+
+    /// Somebody's own universe, as it is and where it is.
+    ///
+    /// # Errors
+    /// There is no such directory, or it holds no parameters.
+    pub fn at(root: &Path) -> Result<Self> {
+        let root =
+            root.canonicalize().with_context(|| format!("there is no universe at {}", root.display()))?;
+        ensure!(root.join("parameters").is_dir(), "{} holds no directory `parameters`", root.display());
+        Ok(Universe { root, _directory: None })
     }
 
     /// A copy of `examples/universe`.
@@ -59,7 +72,7 @@ impl Universe {
 
     /// Where its files lie.
     pub fn path(&self) -> &Path {
-        self.directory.path()
+        &self.root
     }
 
     /// Adds a file below the universe, executable where it is a script; a module is wanted by the node from its first
@@ -87,17 +100,17 @@ impl Universe {
     /// # Errors
     /// The daemon does not start or does not answer.
     pub fn serve(&self, prefix: &[String], port: u16) -> Result<RsyncDaemon> {
-        let config = self.path().with_extension("rsyncd.conf");
-        fs::write(&config, self.configuration()?)?;
+        let mut config = tempfile::Builder::new().suffix(".rsyncd.conf").tempfile_in(kept_below_target()?)?;
+        config.write_all(self.configuration()?.as_bytes())?;
         let mut command = prefixed(prefix, "rsync");
         command
             .args(["--daemon", "--no-detach", "--address=127.0.0.1"])
             .arg(format!("--port={port}"))
-            .arg(format!("--config={}", config.display()))
+            .arg(format!("--config={}", config.path().display()))
             .stdin(Stdio::null())
             .stdout(Stdio::null());
         let child = command.spawn().context("cannot start rsync; `cargo xtask setup` installs it")?;
-        let mut daemon = RsyncDaemon { child, config };
+        let mut daemon = RsyncDaemon { child, _config: config };
         let deadline = Instant::now() + START;
         let url = format!("rsync://127.0.0.1:{port}/");
         while !prefixed(prefix, "rsync")
@@ -144,13 +157,13 @@ fn prefixed(prefix: &[String], program: &str) -> Command {
 #[derive(Debug)]
 pub struct RsyncDaemon {
     child: Child,
-    config: PathBuf,
+    // The daemon reads it again for every client.
+    _config: NamedTempFile,
 }
 
 impl Drop for RsyncDaemon {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = fs::remove_file(&self.config);
     }
 }
