@@ -196,3 +196,31 @@ impl Drop for Node {
         let _ = self.holder.wait();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_has_a_root_a_name_and_a_network_of_its_own_and_leaves_nothing_behind() {
+        for start in [Node::start, Node::start_on_disk] {
+            let node = start("n1.example").unwrap();
+            let directory = node._directory.path().to_owned();
+            let first = node.first;
+            let said = node
+                .shell("hostname; ls /sys/class/net; echo $$ > /etc/mark; ls /proc | grep -c '^[0-9]'")
+                .unwrap();
+            let said = String::from_utf8(said.stdout).unwrap();
+            assert!(said.starts_with("n1.example\nlo\n"), "{said}");
+            assert!(!Path::new("/etc/mark").exists(), "the node wrote to this machine");
+            drop(node);
+            assert!(!directory.exists());
+            let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+            assert!(!mounts.contains(directory.to_str().unwrap()));
+            assert!(
+                !Path::new(&format!("/proc/{first}")).exists(),
+                "the node's first process is still there"
+            );
+        }
+    }
+}

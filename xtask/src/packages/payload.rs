@@ -215,6 +215,8 @@ impl Values {
             ]
             .into_iter()
             .map(|(name, value)| (name, value.clone()))
+            // What the timer starts: an appliance that may not change its host looks only.
+            .chain([("dance", if spec.features.live { "dance" } else { "dance --noop" }.to_owned())])
             .collect(),
         )
     }
