@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -36,7 +37,8 @@ impl Lock {
     pub(crate) fn take(vardir: &Path) -> Result<Self, LockError> {
         let path = vardir.join("lock");
         let failed = |source| LockError::File { path: path.clone(), source };
-        fs::create_dir_all(vardir).map_err(failed)?;
+        // Parameters and modules may hold what others must not read.
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(vardir).map_err(failed)?;
         let file = File::options()
             .read(true)
             .write(true)

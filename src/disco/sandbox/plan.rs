@@ -188,21 +188,24 @@ pub(crate) fn plan(
     for mount in below {
         let at = mount.point.clone();
         let overlayable = OVERLAYABLE.contains(&mount.kind.as_str());
+        let directory = is_directory(&at);
         if KERNEL_VIEWS.contains(&mount.kind.as_str()) {
             steps.push(match mode {
-                Mode::Noop => Step::Hide { at },
+                Mode::Noop if directory => Step::Hide { at },
+                // A namespace that something keeps alive by a file.
+                Mode::Noop => Step::BindReadOnly { from: "/dev/null".into(), at },
                 Mode::Live => Step::BindTree { at },
             });
-        } else if !mount.read_only && overlayable && is_directory(&at) {
+        } else if !mount.read_only && overlayable && directory {
             let number = steps.len();
             steps.push(overlay(&at, number));
         } else {
             if !mount.read_only {
-                notes.push(format!(
-                    "{} ({}) cannot be the lower layer of an overlay: it is read-only during the run",
-                    at.display(),
-                    mount.kind
-                ));
+                let why = match directory {
+                    true => format!("of type {} and cannot be the lower layer of an overlay", mount.kind),
+                    false => "a single file that is mounted by itself".to_owned(),
+                };
+                notes.push(format!("{} is {why}: it is read-only during the run", at.display()));
             }
             steps.push(Step::BindReadOnly { from: at.clone(), at });
         }
@@ -269,8 +272,13 @@ mod tests {
             Mode::Noop,
             &[mount("/boot/efi", "vfat", false), mount("/etc/resolv.conf", "ext4", false)],
         );
-        assert_eq!(plan.notes.len(), 2);
-        assert!(plan.notes[0].contains("/boot/efi (vfat)"), "{:?}", plan.notes);
+        assert_eq!(
+            plan.notes,
+            [
+                "/boot/efi is of type vfat and cannot be the lower layer of an overlay: it is read-only during the run",
+                "/etc/resolv.conf is a single file that is mounted by itself: it is read-only during the run",
+            ]
+        );
         assert_eq!(overlays(&plan), ["/"]);
     }
 
@@ -281,6 +289,11 @@ mod tests {
         assert!(!plan.steps.iter().any(|step| matches!(step, Step::BindTree { .. })), "{plan:?}");
         assert_eq!(overlays(&plan), ["/", "/run"]);
         assert!(plan.steps.contains(&Step::Hide { at: "/srv/jail/proc".into() }));
+        let plan = plan_of(Mode::Noop, &[mount("/etc/resolv.conf", "nsfs", false)]);
+        assert!(
+            plan.steps
+                .contains(&Step::BindReadOnly { from: "/dev/null".into(), at: "/etc/resolv.conf".into() })
+        );
     }
 
     #[test]
