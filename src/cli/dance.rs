@@ -23,11 +23,15 @@ use crate::server_conf::ServerConf;
 /// With --noop everything runs for real in a sandbox and nothing reaches the host. Without it, the changes are merged
 /// into the host if nothing failed.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  dance --noop                        what would a run change here?\n  \
-                        dance --noop --module testmodule-1.0  … only this module and what it requires\n  \
-                        dance --noop --json | jq .changes[].path\n\n\
-                        Exit codes: 0 fine, 1 could not run or something failed. With --detailed-exitcodes: 0 nothing to \
-                        change,\n2 changes, 4 failures, 6 both, 1 could not run.")]
+#[command(after_help = "\
+Examples:
+  dance --noop                          what would a run change here?
+  dance --noop --module testmodule-1.0  the same for one module and what it requires
+  dance --noop --json | jq .changes[].path
+
+Exit codes:
+  0 fine, 1 could not run or something failed; with --detailed-exitcodes:
+  0 nothing to change, 2 changes, 4 failures, 6 both, 1 could not run")]
 pub(super) struct Arguments {
     /// Run in a sandbox and merge nothing [env: NOOP=true]
     #[arg(long)]
@@ -38,7 +42,7 @@ pub(super) struct Arguments {
     /// Dance to the parameters of this node [default: the host name]
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
-    /// Where the universe is: user@host, `rsync://host:port` or a directory [default: parameters, server.conf, baked]
+    /// Where the universe is: user@host, rsync://host:port or a directory [default: parameters, server.conf, baked]
     #[arg(long, value_name = "URI")]
     server: Option<String>,
     /// Do not show what differs inside files

@@ -21,7 +21,16 @@ use crate::cli::error::CommandError;
 
 /// Configuration management without surprises: see what a run would do, then do it.
 #[derive(Debug, Parser)]
-#[command(disable_help_subcommand = true, arg_required_else_help = true)]
+#[command(
+    disable_help_subcommand = true,
+    arg_required_else_help = true,
+    after_help = "\
+Examples:
+  dance --noop   what would a run change on this node? nothing reaches it
+  dance          the same, and merge the changes if nothing failed
+  report         what did each step of the last run use?
+  buildinfo      what was fixed when this binary was built?"
+)]
 struct CommandLine {
     #[command(subcommand)]
     command: Command,

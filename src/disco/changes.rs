@@ -235,8 +235,9 @@ impl Scanner {
 
     /// Looks at one entry of an upper layer, and at what lies below it.
     fn visit(&mut self, walk: &Walk<'_>, relative: &Path) -> Result<(), ScanError> {
+        // Joining nothing would leave a slash at the end of the mount point's own path.
+        let live = if relative.as_os_str().is_empty() { walk.at.clone() } else { walk.at.join(relative) };
         let upper = walk.upper.join(relative);
-        let live = walk.at.join(relative);
         let metadata = fs::symlink_metadata(&upper).map_err(unreadable(&upper))?;
         if is_whiteout(&metadata) {
             return self.compare(walk, &live, None);

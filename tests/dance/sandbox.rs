@@ -84,6 +84,18 @@ exit 0
 }
 
 #[test]
+fn no_descriptor_of_the_caller_is_passed_on() {
+    let universe = Universe::empty().unwrap();
+    universe.add("probe-1/scripts/1.sh", "ls -l /proc/self/fd | cat; echo out >&9; echo after\n").unwrap();
+    let lab = Lab::with(universe);
+    lab.shell("echo untouched > /etc/held");
+    let noop = lab.shell("/opt/acme/sbin/acme-disco dance --noop 7</etc/shadow 9>>/etc/held 2>&1");
+    assert!(noop.contains("after"), "{noop}");
+    assert!(!noop.contains("/etc/shadow") && !noop.contains("/etc/held"), "{noop}");
+    assert_eq!(lab.shell("cat /etc/held"), "untouched\n");
+}
+
+#[test]
 fn processes_left_behind_end_with_their_script() {
     let (lab, ended) = noop("setsid sleep 4711 >/dev/null 2>&1 & echo left", "");
     assert_eq!(ended.code, 0, "{ended:#?}");
