@@ -188,6 +188,8 @@ fn left_behind(root: &Path) -> String {
     let found = run(
         "find",
         &[
+            // The way into a node is a link.
+            "-H",
             &root,
             "-xdev",
             "-path",
