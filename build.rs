@@ -8,10 +8,10 @@ use vergen_gitcl::{Emitter, Gitcl};
 fn main() {
     built::write_built_file().expect("the build facts are written to OUT_DIR");
 
-    // xtask passes the commit in the environment, where the library reads it as it is. vergen would repeat it from its
-    // last run, and that run is not repeated when only the commit changes.
-    println!("cargo:rerun-if-env-changed=VERGEN_GIT_SHA");
-    if std::env::var_os("VERGEN_GIT_SHA").is_some() {
+    // xtask bakes the commit into the brand, like everything that changes without the product: a commit, or a tree that
+    // is dirty because of a spec, must not compile the product again. So this fact is for the development binary only.
+    println!("cargo:rerun-if-env-changed=DISCO_SOURCE_IS_BAKED");
+    if std::env::var_os("DISCO_SOURCE_IS_BAKED").is_some() {
         return;
     }
 

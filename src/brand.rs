@@ -38,6 +38,17 @@ pub struct Brand {
     pub provisioning: ProvisioningDefaults,
     /// SHA-256 of the resolved spec in hex, secrets as digests.
     pub spec_digest: &'static str,
+    /// What it was built from.
+    pub source: Source,
+}
+
+/// The sources that a binary was built from; `unknown` where no git was at hand.
+#[derive(Debug, Clone, Copy)]
+pub struct Source {
+    /// The commit; `-dirty` behind it if tracked files differed.
+    pub commit: &'static str,
+    /// Time of the commit in UTC, RFC 3339.
+    pub date: &'static str,
 }
 
 /// Every path that the product uses derives from these; all absolute.
@@ -141,6 +152,13 @@ pub const fn number(text: &str) -> u32 {
     }
 }
 
+const fn known(fact: Option<&'static str>) -> &'static str {
+    match fact {
+        Some(fact) => fact,
+        None => "unknown",
+    }
+}
+
 impl Brand {
     /// The brand of the development binary: no provisioning, stock paths.
     pub const UNBRANDED: Brand = Brand {
@@ -169,6 +187,10 @@ impl Brand {
             status_file: "",
         },
         spec_digest: "",
+        source: Source {
+            commit: known(option_env!("VERGEN_GIT_SHA")),
+            date: known(option_env!("VERGEN_GIT_COMMIT_TIMESTAMP")),
+        },
     };
 }
 

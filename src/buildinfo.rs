@@ -40,8 +40,8 @@ impl<'a> BuildInfo<'a> {
             "build": {
                 "version": brand.version,
                 "product_version": built::PKG_VERSION,
-                "git_sha": git_sha(),
-                "git_date": git_date(),
+                "git_sha": brand.source.commit,
+                "git_date": brand.source.date,
                 "license": brand.license,
                 "rust_version": built::RUSTC_VERSION,
                 "target": built::TARGET,
@@ -103,8 +103,8 @@ impl<'a> BuildInfo<'a> {
 
         text.section("Build Data:");
         text.line(5, "Version", brand.version);
-        text.line(5, "Git SHA", git_sha());
-        text.line(2, "Build Date", git_date());
+        text.line(5, "Git SHA", brand.source.commit);
+        text.line(2, "Build Date", brand.source.date);
         text.line(5, "License", brand.license);
         text.line(0, "Rust Version", built::RUSTC_VERSION);
         text.line(6, "Target", built::TARGET);
@@ -196,14 +196,6 @@ impl Sections {
 
 fn agents(supports_provisioning: bool) -> &'static [&'static str] {
     if supports_provisioning { &["choria_provision", "discovery", "rpcutil"] } else { &["none"] }
-}
-
-fn git_sha() -> &'static str {
-    option_env!("VERGEN_GIT_SHA").unwrap_or("unknown")
-}
-
-fn git_date() -> &'static str {
-    option_env!("VERGEN_GIT_COMMIT_TIMESTAMP").unwrap_or("unknown")
 }
 
 fn set_or_not(secret: &str) -> &'static str {

@@ -67,12 +67,13 @@ fn another_brand_with_the_same_features_compiles_no_product() {
     );
     let path = scratch.path().join("umbra.toml");
     fs::write(&path, spec).unwrap();
-    let build = || {
+    let build = |git: &str| {
         let mut xtask = built::xtask().unwrap();
-        xtask.arg("binaries").arg("--spec").arg(&path).arg("--dist").arg(scratch.path()).output().unwrap()
+        xtask.arg("binaries").arg("--spec").arg(&path).arg("--dist").arg(scratch.path());
+        xtask.env("GIT_DIR", git).output().unwrap()
     };
     let started = Instant::now();
-    let output = build();
+    let output = build(&project.join(".git").display().to_string());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     succeeded("cargo xtask binaries", &output);
     println!("a second brand took {:.2} s", started.elapsed().as_secs_f64());
@@ -83,6 +84,13 @@ fn another_brand_with_the_same_features_compiles_no_product() {
     assert_eq!(says["brand"]["url"], url);
     assert_eq!(says["resolver"]["name"], "static-targets", "the plug is in");
     assert_eq!(says["paths"]["vardir"], "/var/lib/umbra-disco");
+
+    // Another commit, here none at all, is another fact of the brand and not of the product.
+    let output = build("/nonexistent");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    succeeded("cargo xtask binaries", &output);
+    assert!(!said.contains("Compiling disco v"), "the product was compiled again:\n{said}");
+    assert_eq!(buildinfo(&scratch.path().join("umbra/umbra-disco"))["build"]["git_sha"], "unknown");
 }
 
 #[test]

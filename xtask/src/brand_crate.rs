@@ -118,7 +118,7 @@ fn main_rs(spec: &Spec) -> String {
          \n\
          use disco::Appliance;\n\
          use disco::brand::{{\n    \
-             self, Brand, BrokerDefaults, ClientDefaults, Paths, ProvisioningDefaults, SecurityDefaults,\n\
+             self, Brand, BrokerDefaults, ClientDefaults, Paths, ProvisioningDefaults, SecurityDefaults, Source,\n\
          }};\n\
          \n\
          const BRAND: Brand = Brand {{\n    \
@@ -159,7 +159,8 @@ fn main_rs(spec: &Spec) -> String {
                  facts: {facts},\n        \
                  status_file: {status_file},\n    \
              }},\n    \
-             spec_digest: {spec_digest},\n\
+             spec_digest: {spec_digest},\n    \
+             source: Source {{ commit: {commit}, date: {date} }},\n\
          }};\n\
          \n\
          fn main() -> std::process::ExitCode {{\n    \
@@ -196,6 +197,8 @@ fn main_rs(spec: &Spec) -> String {
         facts = env("PROVISIONING_FACTS"),
         status_file = env("PROVISIONING_STATUS_FILE"),
         spec_digest = env("SPEC_DIGEST"),
+        commit = env("SOURCE_COMMIT"),
+        date = env("SOURCE_DATE"),
     )
 }
 

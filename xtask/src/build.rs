@@ -160,10 +160,11 @@ impl<'a> Builder<'a> {
         cargo
             .env("CARGO_TARGET_DIR", self.project.target())
             .env("CARGO_ENCODED_RUSTFLAGS", &self.rustflags)
-            .env("SOURCE_DATE_EPOCH", CARGO_EPOCH);
-        if let Some(commit) = &self.commit {
-            cargo.env("VERGEN_GIT_SHA", &commit.sha).env("VERGEN_GIT_COMMIT_TIMESTAMP", &commit.time);
-        }
+            .env("SOURCE_DATE_EPOCH", CARGO_EPOCH)
+            .env("DISCO_SOURCE_IS_BAKED", "yes");
+        let (sha, time) =
+            self.commit.as_ref().map_or(("unknown", "unknown"), |commit| (&commit.sha, &commit.time));
+        cargo.env(format!("{BAKED}SOURCE_COMMIT"), sha).env(format!("{BAKED}SOURCE_DATE"), time);
         for name in &self.hidden {
             cargo.env_remove(name);
         }

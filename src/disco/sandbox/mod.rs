@@ -167,7 +167,7 @@ pub struct Sandbox {
     reports: Option<UnixDatagram>,
     plan: MountPlan,
     // Last, so that the layers go after the process that has them mounted.
-    scratch: Scratch,
+    _scratch: Scratch,
 }
 
 impl Sandbox {
@@ -204,7 +204,7 @@ impl Sandbox {
         }
         let root = mount::open_root_of(init).map_err(process("look into"))?;
         starting.init = None;
-        Ok(Sandbox { init, channel, root, reports, plan, scratch })
+        Ok(Sandbox { init, channel, root, reports, plan, _scratch: scratch })
     }
 
     /// The merged view: what the programs inside see.
@@ -225,11 +225,6 @@ impl Sandbox {
     /// The overlays, parents first.
     pub(crate) fn layers(&self) -> impl Iterator<Item = &Layer> {
         self.plan.layers()
-    }
-
-    /// Directory of the run.
-    pub fn scratch(&self) -> &Path {
-        self.scratch.path()
     }
 
     /// Runs a program inside and waits for its end; `watch` hears of everything it does, in order.
