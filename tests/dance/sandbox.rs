@@ -125,6 +125,20 @@ sh -c 'exec -a innocent service seven stop' || true
 }
 
 #[test]
+fn a_script_cannot_take_the_shadows_away() {
+    let (_, ended) =
+        noop("rm -rf /dev/disco; echo > /dev/disco/shadow; umount /dev/disco; service one stop\n", "");
+    assert_eq!(ended.code, 0, "{ended:#?}");
+    for line in [
+        "warning: Would execute : umount /dev/disco\n",
+        "warning: Would execute : service one stop\n",
+        "2 commands held back",
+    ] {
+        assert!(ended.stdout.contains(line), "{line}: {}", ended.stdout);
+    }
+}
+
+#[test]
 fn a_template_that_calls_a_held_back_command_gets_no_warning_into_its_file() {
     let universe = Universe::empty().unwrap();
     universe.add("t-1/templates/etc/t.conf", "service x status\necho line\n").unwrap();

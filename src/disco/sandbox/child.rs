@@ -104,10 +104,9 @@ fn set_up(blueprint: &Blueprint, client: u32) -> Result<Inside, Box<dyn std::err
     Ok(match blueprint.mode {
         Mode::Noop => {
             bring_up_loopback()?;
-            Inside {
-                reports: Some(listen_to_shadows()?),
-                confinement: Some(Arc::new(Confinement::compile()?)),
-            }
+            let reports = listen_to_shadows()?;
+            mount::seal_runtime()?;
+            Inside { reports: Some(reports), confinement: Some(Arc::new(Confinement::compile()?)) }
         }
         Mode::Live => Inside { reports: None, confinement: None },
     })

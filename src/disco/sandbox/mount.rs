@@ -253,9 +253,22 @@ fn mount_dev(root: &Path, shadow: &Path) -> Result<(), MountError> {
     }
     let runtime = inside(root, Path::new(RUNTIME_DIR));
     make_directory(&runtime, 0o755)?;
+    tmpfs(&runtime, flags | MsFlags::MS_NODEV, "mode=0755,size=64k")?;
     let program = runtime.join("shadow");
     File::create(&program).map_err(io_failed("make", &program))?;
     bind_read_only(shadow, &program)
+}
+
+/// Takes the right to write from the runtime directory, once everything is in it: no script can take the shadows' ways
+/// to work and to report from them. Connecting to a socket needs no right to write to its file system.
+pub(crate) fn seal_runtime() -> Result<(), MountError> {
+    let at = Path::new(RUNTIME_DIR);
+    let flags = MsFlags::MS_REMOUNT
+        | MsFlags::MS_RDONLY
+        | MsFlags::MS_NOSUID
+        | MsFlags::MS_NOEXEC
+        | MsFlags::MS_NODEV;
+    mount(None::<&str>, at, None::<&str>, flags, None::<&str>).map_err(failed("seal", at))
 }
 
 /// Binds one mount, without what is mounted below it, and takes the right to write from it. The restrictions that the

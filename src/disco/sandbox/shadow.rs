@@ -49,7 +49,7 @@ pub fn report(call: &HeldBack) -> io::Result<()> {
 
 /// Whether this process runs inside a noop, where a command by another name than ours is a shadow.
 pub fn inside_noop() -> bool {
-    Path::new(RUNTIME_DIR).join("report").exists()
+    Path::new(RUNTIME_DIR).join("shadow").exists()
 }
 
 /// Why the lists of commands cannot be used.
