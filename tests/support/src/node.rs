@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::node_root;
@@ -50,7 +52,7 @@ exec bash -c 'read -r'
 #[derive(Debug)]
 pub struct Node {
     holder: Child,
-    first: u32,
+    first: i32,
     host_name: String,
     _directory: TempDir,
 }
@@ -191,8 +193,13 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        // Closing its input would end it too; this does not depend on what it is doing.
-        let _ = self.holder.kill();
+        // `unshare` waits for the first process and ends with it, so that nothing is left for this machine's own first
+        // process, which in a container may take note of nobody's end. Until then the number is nobody else's.
+        if self.first != 0 && matches!(self.holder.try_wait(), Ok(None)) {
+            let _ = nix::sys::signal::kill(Pid::from_raw(self.first), Signal::SIGKILL);
+        } else {
+            let _ = self.holder.kill();
+        }
         let _ = self.holder.wait();
     }
 }
