@@ -12,10 +12,9 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use nix::sys::signal::Signal;
-use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::node_root;
@@ -48,11 +47,14 @@ echo ready
 exec bash -c 'read -r'
 "#;
 
+/// How long a node may take to end by itself.
+const END: Duration = Duration::from_secs(5);
+
 /// A running node.
 #[derive(Debug)]
 pub struct Node {
     holder: Child,
-    first: i32,
+    first: u32,
     host_name: String,
     _directory: TempDir,
 }
@@ -193,14 +195,16 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        // `unshare` waits for the first process and ends with it, so that nothing is left for this machine's own first
-        // process, which in a container may take note of nobody's end. Until then the number is nobody else's.
-        if self.first != 0 && matches!(self.holder.try_wait(), Ok(None)) {
-            let _ = nix::sys::signal::kill(Pid::from_raw(self.first), Signal::SIGKILL);
-        } else {
-            let _ = self.holder.kill();
+        // At the end of its input the first process ends, everything inside with it, and `unshare` takes note of it: so
+        // nothing is left for this machine's own first process, which in a container may take note of nobody's end.
+        drop(self.holder.stdin.take());
+        let deadline = Instant::now() + END;
+        while matches!(self.holder.try_wait(), Ok(None)) {
+            if Instant::now() > deadline {
+                let _ = self.holder.kill();
+            }
+            std::thread::park_timeout(Duration::from_millis(2));
         }
-        let _ = self.holder.wait();
     }
 }
 
