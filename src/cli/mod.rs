@@ -7,17 +7,20 @@ mod dance;
 pub mod error;
 pub mod exit;
 mod output;
+mod param;
 mod report;
 mod server;
 mod shadow;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::Appliance;
 use crate::cli::error::CommandError;
+use crate::disco::sandbox::ORIGINAL_COMMANDS;
 
 /// Configuration management without surprises: see what a run would do, then do it.
 #[derive(Debug, Parser)]
@@ -28,6 +31,7 @@ use crate::cli::error::CommandError;
 Examples:
   dance --noop   what would a run change on this node? nothing reaches it
   dance          the same, and merge the changes if nothing failed
+  param dump     the parameters of this node
   report         what did each step of the last run use?
   buildinfo      what was fixed when this binary was built?"
 )]
@@ -39,6 +43,7 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     Dance(dance::Arguments),
+    Param(param::Arguments),
     Report(report::Arguments),
     Buildinfo(buildinfo::Arguments),
     Server(server::Arguments),
@@ -47,9 +52,12 @@ enum Command {
 /// Runs one command line and returns its exit code.
 pub fn run(appliance: &Appliance, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let brand = &appliance.brand;
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
     if let Some(code) = shadow::answer(brand, &arguments) {
         return code;
+    }
+    if let Some(command) = original_command(arguments.first()) {
+        arguments.insert(1, command.into());
     }
     let grammar = CommandLine::command()
         .name(brand.binary)
@@ -68,6 +76,7 @@ pub fn run(appliance: &Appliance, arguments: impl IntoIterator<Item = OsString>)
     };
     let outcome = match command {
         Command::Dance(arguments) => dance::run(appliance, &arguments),
+        Command::Param(arguments) => param::run(appliance, &arguments),
         Command::Report(arguments) => report::run(appliance, &arguments),
         Command::Buildinfo(arguments) => buildinfo::run(appliance, &arguments),
         Command::Server(arguments) => server::run(appliance, &arguments),
@@ -79,6 +88,13 @@ pub fn run(appliance: &Appliance, arguments: impl IntoIterator<Item = OsString>)
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// The command that is meant where the client is called by a name of the original: `disco-param` is `param`.
+fn original_command(called: Option<&OsString>) -> Option<&'static str> {
+    let name = Path::new(called?).file_name()?;
+    let original = ORIGINAL_COMMANDS.iter().find(|original| name == **original)?;
+    original.strip_prefix("disco-")
 }
 
 fn report_error(error: &CommandError) {

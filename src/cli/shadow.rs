@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::brand::Brand;
+use crate::disco::sandbox::ORIGINAL_COMMANDS;
 use crate::disco::sandbox::shadow::{self, HeldBack, OUTPUT_VARIABLE};
 
 /// Answers for the command whose place this process took; none if it was called by its own name, or on the host.
@@ -14,7 +15,8 @@ pub(super) fn answer(brand: &Brand, arguments: &[OsString]) -> Option<ExitCode> 
     // Not what the caller says (`exec -a`), but what was executed.
     let executed = rustix::param::linux_execfn().to_string_lossy().into_owned();
     let name = Path::new(&executed).file_name()?.to_string_lossy().into_owned();
-    if name == brand.binary || !shadow::inside_noop() {
+    let ours = name == brand.binary || ORIGINAL_COMMANDS.contains(&name.as_str());
+    if ours || !shadow::inside_noop() {
         return None;
     }
     let mut argv = vec![name];

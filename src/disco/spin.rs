@@ -11,7 +11,8 @@ use crate::disco::module::{Module, ModuleError};
 use crate::disco::params::NodeName;
 use crate::disco::place::{self, PlaceError};
 use crate::disco::report::{HeldBackBy, Step, Usage};
-use crate::disco::sandbox::{Activity, OutputUse, Program, Sandbox, SandboxError};
+use crate::disco::sandbox::plan::{COMMANDS_DIR, PARAMETERS_DIR};
+use crate::disco::sandbox::{Activity, OutputUse, PARAMETERS_VARIABLE, Program, Sandbox, SandboxError};
 use crate::disco::tree::{self, TreeError};
 
 /// Longest output of a template; what is longer is a runaway.
@@ -20,7 +21,7 @@ const LONGEST_OUTPUT: usize = 64 << 20;
 /// Interpreter of templates, and of scripts that name none.
 const BASH: &str = "/bin/bash";
 
-/// PATH of scripts and templates: no caller's habits get in.
+/// PATH of scripts and templates behind the original's commands: no caller's habits get in.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Why a module did not get to its end.
@@ -180,11 +181,12 @@ impl Stage<'_> {
 
     fn program(&self, module: &Module, argv: Vec<PathBuf>) -> Program {
         let mut environment = vec![
-            ("PATH".to_owned(), PATH.to_owned()),
+            ("PATH".to_owned(), format!("{COMMANDS_DIR}:{PATH}")),
             ("HOME".to_owned(), "/root".to_owned()),
             ("LANG".to_owned(), "C.UTF-8".to_owned()),
             ("DISCO_MODULE".to_owned(), module.name.to_string()),
             ("DISCO_NODE".to_owned(), self.node.as_str().to_owned()),
+            (PARAMETERS_VARIABLE.to_owned(), PARAMETERS_DIR.to_owned()),
         ];
         if self.mode == Mode::Noop {
             environment.push(("NOOP".to_owned(), "true".to_owned()));

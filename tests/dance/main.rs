@@ -224,3 +224,63 @@ fn the_node_itself_can_say_where_the_universe_is() {
     lab.acme(&["dance", "--noop"])
         .failed_with(&["rsync://127.0.0.1:1", "from plugin.disco.server.uri in server.conf"]);
 }
+
+#[test]
+fn modules_ask_for_parameters_by_the_commands_of_the_original() {
+    let universe = Universe::empty().unwrap();
+    universe
+        .add("parameters/localhost.localdomain/port", "2222\n")
+        .unwrap()
+        .add("p-1/parameters/user", "default\n")
+        .unwrap()
+        .add("p-1/templates/etc/p.conf", "echo \"port $(disco-param get $DISCO_NODE/port)\"\n")
+        .unwrap()
+        .add(
+            "p-1/scripts/1.sh",
+            "disco-param dump; disco-param get $DISCO_NODE; disco-param get $DISCO_NODE/none || echo none\n",
+        )
+        .unwrap();
+    let lab = Lab::with(universe);
+    for mode in [&["dance", "--noop"][..], &["dance"][..]] {
+        let ended = lab.acme(mode);
+        assert_eq!(ended.code, 0, "{ended:#?}");
+        let node = "localhost.localdomain";
+        for line in [
+            "0a1\n> port 2222\n",
+            &format!("{node} = {{}}\n"),
+            &format!("{node}/port = 2222\n"),
+            "\n{}\n",
+            "\nnone\n",
+        ] {
+            assert!(ended.stdout.contains(line), "{line}: {}", ended.stdout);
+        }
+        assert!(ended.stdout.contains(&format!("{node}/user = default\n")), "{}", ended.stdout);
+        assert_eq!(
+            lab.shell("ls -d /var/disco 2>/dev/null"),
+            "",
+            "the original's folder is the sandbox's own"
+        );
+    }
+}
+
+#[test]
+fn the_parameter_tree_is_edited_on_the_node() {
+    let lab = Lab::alone();
+    let param = |line: &str| lab.shell(&format!("PATH=$PATH:/opt/acme/sbin; {line} 2>&1; echo \"=$?\""));
+    assert_eq!(param("echo 22 | acme-disco param set n/ssh/port"), "=0\n");
+    assert_eq!(param("printf 'n/a=1\\nn/m={}\\n\\n' | acme-disco param set -"), "=0\n");
+    assert_eq!(
+        param("acme-disco param dump"),
+        "n = {}\nn/a = 1\nn/m = {}\nn/ssh = {}\nn/ssh/port = 22\n=0\n"
+    );
+    assert_eq!(param("acme-disco param keys n"), "a\nm\nssh\n=0\n");
+    assert_eq!(param("acme-disco param get /etc/passwd"), "error: Pathnames cannot start with /\n=1\n");
+    assert!(param("acme-disco param get n/../../lock").ends_with("leads out of the parameters\n=1\n"));
+    assert!(
+        param("printf 'n/a=2\\nnonsense\\n' | acme-disco param set -")
+            .contains("line 2: `nonsense` is not KEY=VALUE")
+    );
+    assert_eq!(param("acme-disco param get n/a"), "1\n=0\n", "a bad line leaves everything as it was");
+    assert!(param("acme-disco param delete n").contains("cannot delete /var/lib/acme-disco/parameters/n"));
+    assert_eq!(param("acme-disco param delete n -r; acme-disco param keys"), "=0\n");
+}

@@ -28,8 +28,8 @@ pub(super) struct Blueprint<'a> {
     pub(super) mode: Mode,
     pub(super) plan: &'a MountPlan,
     pub(super) dirs: &'a RunDirs,
-    /// The program that stands in for commands that are held back; a path of the host.
-    pub(super) shadow: &'a Path,
+    /// This program: it stands in for commands that are held back, and is the original's commands. A path of the host.
+    pub(super) client: &'a Path,
 }
 
 /// Starts the process inside and returns its pid; it speaks first, see [`Reply::Ready`].
@@ -99,7 +99,7 @@ fn set_up(blueprint: &Blueprint, client: u32) -> Result<Inside, Box<dyn std::err
     }
     nix::unistd::setsid()?;
     mount::make_private()?;
-    mount::enter(blueprint.mode, blueprint.plan, blueprint.dirs, blueprint.shadow)?;
+    mount::enter(blueprint.mode, blueprint.plan, blueprint.dirs, blueprint.client)?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     Ok(match blueprint.mode {
         Mode::Noop => {

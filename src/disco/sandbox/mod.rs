@@ -42,6 +42,7 @@ pub use crate::disco::sandbox::channel::Program;
 use crate::disco::sandbox::channel::{Channel, Reply, Request};
 pub(crate) use crate::disco::sandbox::child::wait_for;
 pub use crate::disco::sandbox::mount::MountError;
+pub use crate::disco::sandbox::plan::ORIGINAL_COMMANDS;
 use crate::disco::sandbox::plan::{Layer, MountPlan, RunDirs};
 use crate::disco::sandbox::shadow::HeldBack;
 
@@ -104,6 +105,9 @@ pub enum Activity<'a> {
     /// It called a command that is held back.
     HeldBack(HeldBack),
 }
+
+/// Environment variable that tells the client, called inside, where the parameters of the run are shown.
+pub const PARAMETERS_VARIABLE: &str = "DISCO_PARAMETERS";
 
 /// What becomes of a program's standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,9 +192,9 @@ impl Sandbox {
         let mounts = mount::visible_mounts().map_err(process("list the mounts for"))?;
         let plan = plan::plan(mode, &mounts, &dirs, held_back, |path| path.is_dir());
 
-        let shadow = probe::own_binary().map_err(process("find the program for"))?;
+        let client = probe::own_binary().map_err(process("find the program for"))?;
         let (channel, inner) = Channel::pair().map_err(process("make a channel to"))?;
-        let blueprint = child::Blueprint { mode, plan: &plan, dirs: &dirs, shadow: &shadow };
+        let blueprint = child::Blueprint { mode, plan: &plan, dirs: &dirs, client: &client };
         let init = child::start(&blueprint, inner).map_err(process("start"))?;
         // From here on the guard ends the process, whatever happens.
         let mut starting = Starting { init: Some(init) };

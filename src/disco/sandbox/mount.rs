@@ -72,11 +72,11 @@ pub(crate) fn mount_scratch(at: &Path) -> Result<(), MountError> {
 ///
 /// # Errors
 /// Says which mount failed. The caller's namespace is then half built and must end.
-pub(crate) fn enter(mode: Mode, plan: &MountPlan, dirs: &RunDirs, shadow: &Path) -> Result<(), MountError> {
+pub(crate) fn enter(mode: Mode, plan: &MountPlan, dirs: &RunDirs, client: &Path) -> Result<(), MountError> {
     let root = dirs.scratch.join("root");
     make_directory(&root, 0o755)?;
     for step in &plan.steps {
-        execute(mode, step, &root, shadow)?;
+        execute(mode, step, &root, client)?;
     }
     chdir(&root).map_err(failed("enter", &root))?;
     pivot_root(".", ".").map_err(failed("make the new root", &root))?;
@@ -84,9 +84,9 @@ pub(crate) fn enter(mode: Mode, plan: &MountPlan, dirs: &RunDirs, shadow: &Path)
     chdir("/").map_err(failed("enter", Path::new("/")))
 }
 
-fn execute(mode: Mode, step: &Step, root: &Path, shadow: &Path) -> Result<(), MountError> {
+fn execute(mode: Mode, step: &Step, root: &Path, client: &Path) -> Result<(), MountError> {
     match step {
-        Step::Overlay(layer) => mount_overlay(mode, layer, root),
+        Step::Overlay(layer) => mount_overlay(mode, layer, root, client),
         Step::BindReadOnly { from, at } => bind_read_only(from, &inside(root, at)),
         Step::BindTree { at } => {
             let target = inside(root, at);
@@ -104,7 +104,7 @@ fn execute(mode: Mode, step: &Step, root: &Path, shadow: &Path) -> Result<(), Mo
             mount(Some("sysfs"), &at, Some("sysfs"), flags, None::<&str>)
                 .map_err(failed("mount sysfs on", &at))
         }
-        Step::Dev => mount_dev(root, shadow),
+        Step::Dev => mount_dev(root, client),
     }
 }
 
@@ -113,14 +113,14 @@ fn inside(root: &Path, at: &Path) -> PathBuf {
     root.join(at.strip_prefix("/").unwrap_or(at))
 }
 
-fn mount_overlay(mode: Mode, layer: &Layer, root: &Path) -> Result<(), MountError> {
+fn mount_overlay(mode: Mode, layer: &Layer, root: &Path, client: &Path) -> Result<(), MountError> {
     make_directory(&layer.upper(), 0o755)?;
     make_directory(&layer.work(), 0o700)?;
     let live = fs::symlink_metadata(&layer.at).map_err(io_failed("look at", &layer.at))?;
     copy_attributes(&live, &layer.upper())?;
     let mut lowers = vec![open_path(&layer.at)?];
     if !layer.extras.is_empty() {
-        fill_extra(layer)?;
+        fill_extra(layer, client)?;
         lowers.insert(0, open_path(&layer.extra())?);
     }
     let upper = open_path(&layer.upper())?;
@@ -151,8 +151,9 @@ fn open_path(path: &Path) -> Result<File, MountError> {
         .map_err(io_failed("open", path))
 }
 
-/// Makes the extra lower layer: directories look like the live ones, shadows lead to the shadow program.
-fn fill_extra(layer: &Layer) -> Result<(), MountError> {
+/// Makes the extra lower layer: directories look like the live ones, shadows lead to the shadow program, the original's
+/// commands to the client.
+fn fill_extra(layer: &Layer, client: &Path) -> Result<(), MountError> {
     let extra = layer.extra();
     make_directory(&extra, 0o755)?;
     tmpfs(&extra, MsFlags::MS_NODEV | MsFlags::MS_NOSUID, "mode=0755,size=16m")?;
@@ -165,6 +166,11 @@ fn fill_extra(layer: &Layer) -> Result<(), MountError> {
                 make_like_live(layer, path.parent().unwrap_or(Path::new("")))?;
                 let at = extra.join(path);
                 symlink(Path::new(RUNTIME_DIR).join("shadow"), &at).map_err(io_failed("shadow", &at))?;
+            }
+            Extra::Command(path) => {
+                make_like_live(layer, path.parent().unwrap_or(Path::new("")))?;
+                let at = extra.join(path);
+                symlink(client, &at).map_err(io_failed("link", &at))?;
             }
         }
     }
@@ -219,7 +225,7 @@ fn mount_proc(root: &Path) -> Result<(), MountError> {
 }
 
 /// Makes a `/dev` of harmless devices, private terminals and shared memory, with the shadow program beside them.
-fn mount_dev(root: &Path, shadow: &Path) -> Result<(), MountError> {
+fn mount_dev(root: &Path, client: &Path) -> Result<(), MountError> {
     let dev = root.join("dev");
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     tmpfs(&dev, flags | MsFlags::MS_NODEV, "mode=0755,size=1m")?;
@@ -256,7 +262,7 @@ fn mount_dev(root: &Path, shadow: &Path) -> Result<(), MountError> {
     tmpfs(&runtime, flags | MsFlags::MS_NODEV, "mode=0755,size=64k")?;
     let program = runtime.join("shadow");
     File::create(&program).map_err(io_failed("make", &program))?;
-    bind_read_only(shadow, &program)
+    bind_read_only(client, &program)
 }
 
 /// Takes the right to write from the runtime directory, once everything is in it: no script can take the shadows' ways

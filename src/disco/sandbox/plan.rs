@@ -55,6 +55,12 @@ pub(crate) const RUNTIME_DIR: &str = "/dev/disco";
 /// Where scripts and templates find the parameter tree, whatever the brand's `vardir` is.
 pub(crate) const PARAMETERS_DIR: &str = "/var/disco/parameters";
 
+/// Where scripts and templates find the original's commands; ahead of everything else on their PATH.
+pub(crate) const COMMANDS_DIR: &str = "/var/disco/bin";
+
+/// The original's commands that this client answers to by name: `disco-param` is `param`.
+pub const ORIGINAL_COMMANDS: &[&str] = &["disco-param"];
+
 /// One overlay: a live file system below, the run's own upper layer above it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Layer {
@@ -73,6 +79,8 @@ pub(crate) enum Extra {
     Directory(PathBuf),
     /// A command that only tells what it would execute.
     Shadow(PathBuf),
+    /// A command of the original: a link to the client.
+    Command(PathBuf),
 }
 
 impl Layer {
@@ -227,6 +235,9 @@ pub(crate) fn plan(
     for shadow in shadows {
         plan.add(shadow, Extra::Shadow);
     }
+    for command in ORIGINAL_COMMANDS {
+        plan.add(&Path::new(COMMANDS_DIR).join(command), Extra::Command);
+    }
     plan
 }
 
@@ -310,7 +321,10 @@ mod tests {
         let extras: Vec<_> = plan.layers().map(|layer| layer.extras.as_slice()).collect();
         assert_eq!(extras[0], []);
         assert_eq!(extras[1], [Extra::Shadow("sbin/service".into())]);
-        assert_eq!(extras[2], [Extra::Directory("disco/parameters".into())]);
+        assert_eq!(
+            extras[2],
+            [Extra::Directory("disco/parameters".into()), Extra::Command("disco/bin/disco-param".into())]
+        );
     }
 
     #[test]
