@@ -98,13 +98,13 @@ impl Project {
     }
 
     /// cargo, without what the cargo that runs us left in the environment: build scripts of dependencies watch some of
-    /// it, and would run again each time.
+    /// it, and would run again each time. A test's cargo passes on even what the product's build script gave.
     pub(crate) fn cargo(&self) -> Command {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.current_dir(&self.root);
         for (name, _) in env::vars_os() {
             let left_behind = name.to_str().is_some_and(|name| {
-                ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"]
+                ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "VERGEN_"]
                     .iter()
                     .any(|by| name.starts_with(by))
                     || matches!(
