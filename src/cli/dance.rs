@@ -11,6 +11,7 @@ use crate::cli::output::Lines;
 use crate::disco::Mode;
 use crate::disco::dance::{self, DanceError, Request};
 use crate::disco::fetch::FetchError;
+use crate::disco::merge::MergeError;
 use crate::disco::module::ModuleName;
 use crate::disco::params::NodeName;
 use crate::disco::report::Run;
@@ -139,8 +140,12 @@ fn with_hints(error: DanceError, request: &Request, binary: &str) -> CommandErro
         DanceError::Parameters(_) => {
             Some("correct the parameters on the server. Nothing was changed".to_owned())
         }
-        DanceError::Merge(_) => Some(format!(
+        DanceError::Merge(MergeError::Moved { .. }) => Some(format!(
             "run `{binary} dance` again; if it repeats for a path, another program manages that file"
+        )),
+        DanceError::Merge(MergeError::Step { .. }) => Some(format!(
+            "what was done before this step was undone; see what keeps the path from being changed, then run `{binary} \
+             dance` again"
         )),
         _ => None,
     };

@@ -1,6 +1,7 @@
 //! The journey of one run, from the lock to the report. It emits events as it goes and returns the run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -107,7 +108,7 @@ pub enum DanceError {
     #[error("cannot tell what changed")]
     Scan(#[from] ScanError),
     /// The changes could not be put on the host.
-    #[error("nothing was merged: {0}")]
+    #[error("nothing was merged")]
     Merge(#[source] MergeError),
     /// The run could not be kept for `report`.
     #[error(transparent)]
@@ -176,7 +177,7 @@ pub fn dance(request: &Request, watch: Watch<'_>) -> Result<Run, DanceError> {
         match stage.spin(module, &mut spun, watch) {
             Ok(()) => {}
             Err(Trouble::Module(error)) => {
-                let why = error.to_string();
+                let why = with_causes(&error);
                 watch(Event::Failed { module: &done.name, why: &why });
                 done.outcome = Outcome::Failed(why);
             }
@@ -210,6 +211,17 @@ pub fn dance(request: &Request, watch: Watch<'_>) -> Result<Run, DanceError> {
     run.seconds = started.elapsed().as_secs_f64();
     run.keep(&request.vardir)?;
     merged.map(|()| run)
+}
+
+/// An error and what caused it, in one line: a module's failure is one line of the run.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
 }
 
 /// Fetches the wanted modules and whatever they require, until nothing new appears.

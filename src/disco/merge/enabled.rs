@@ -16,7 +16,7 @@ use nix::fcntl::{
     AT_FDCWD, AtFlags, OFlag, OpenHow, RenameFlags, ResolveFlag, openat, openat2, readlinkat, renameat,
     renameat2,
 };
-use nix::sys::stat::{Mode, SFlag, UtimensatFlags, fchmodat, mknodat, utimensat};
+use nix::sys::stat::{Mode, SFlag, UtimensatFlags, fchmodat, fstatat, mknodat, utimensat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
 
@@ -293,6 +293,10 @@ fn take_back(done: Done) -> (PathBuf, io::Result<()>) {
             let name = Path::new(name_of(&path));
             let now = crate::disco::changes::attributes(&below(&parent, name));
             let undone = now.and_then(|now| dress(&parent, name, &old, &now)).and_then(|()| {
+                let now = fstatat(&parent, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+                if TimeSpec::new(now.st_mtime, now.st_mtime_nsec) == modified {
+                    return Ok(());
+                }
                 utimensat(&parent, name, &TimeSpec::UTIME_OMIT, &modified, UtimensatFlags::NoFollowSymlink)
                     .map_err(io::Error::from)
             });
@@ -338,8 +342,20 @@ fn below(parent: &impl AsFd, name: &Path) -> PathBuf {
 /// Gives an entry its owner, mode and attributes, in this order: a change of owner clears set-id bits and capabilities.
 fn dress(parent: &OwnedFd, name: &Path, like: &Entry, attributes_now: &Attributes) -> io::Result<()> {
     let (uid, gid) = like.ids;
-    fchownat(parent, name, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::AT_SYMLINK_NOFOLLOW)?;
-    if like.mode & libc::S_IFMT != libc::S_IFLNK {
+    let now = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+    // What is as it should be is not touched: undoing a step that failed must not fail for the same reason.
+    let other_owner = (now.st_uid, now.st_gid) != like.ids;
+    if other_owner {
+        fchownat(
+            parent,
+            name,
+            Some(Uid::from_raw(uid)),
+            Some(Gid::from_raw(gid)),
+            AtFlags::AT_SYMLINK_NOFOLLOW,
+        )?;
+    }
+    let is_link = like.mode & libc::S_IFMT == libc::S_IFLNK;
+    if !is_link && (other_owner || now.st_mode & 0o7777 != like.mode & 0o7777) {
         let mode = Mode::from_bits_truncate(like.mode & 0o7777);
         match fchmodat(parent, name, mode, nix::sys::stat::FchmodatFlags::NoFollowSymlink) {
             // Kernels before 6.6 and their C libraries cannot refuse to follow; this is no link, so nothing follows.
