@@ -58,7 +58,7 @@ pub struct Paths {
     pub bindir: &'static str,
     /// Directory of the configuration; `server.conf` lies here.
     pub etcdir: &'static str,
-    /// State: parameters, module storage, sandbox scratch, reports.
+    /// State: parameters, module storage, sandbox scratch, history.
     pub vardir: &'static str,
     /// Directory of log files.
     pub logdir: &'static str,

@@ -9,7 +9,8 @@ use crate::Appliance;
 use crate::cli::error::CommandError;
 use crate::cli::exit;
 use crate::cli::output::Lines;
-use crate::disco::report::{Run, Step, Usage};
+use crate::disco::history::History;
+use crate::disco::report::{Step, Usage};
 
 /// Show what each step of the last run used
 #[derive(Debug, Args)]
@@ -25,7 +26,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(appliance: &Appliance, arguments: &Arguments) -> Result<u8, CommandError> {
     let brand = &appliance.brand;
-    let last = Run::last(Path::new(brand.paths.vardir))?;
+    let last = History::of(Path::new(brand.paths.vardir)).last()?;
     let run = last.ok_or_else(|| {
         CommandError::new("no dance has been run here yet")
             .hint(format!("run `{} dance --noop`", brand.binary))

@@ -10,13 +10,14 @@ use std::time::Instant;
 use crate::disco::Mode;
 use crate::disco::changes::{Change, ScanError, Scanner};
 use crate::disco::fetch::{self, FetchError, Fetched, Universe};
+use crate::disco::history::{History, HistoryError};
 use crate::disco::lock::Lock;
 pub use crate::disco::lock::LockError;
 use crate::disco::merge::{self, MergeError};
 use crate::disco::module::{Module, ModuleError, ModuleName, Relation};
 use crate::disco::order::{self, CycleError};
 use crate::disco::params::{self, NodeName, ParametersError};
-use crate::disco::report::{ModuleRun, Outcome, ReportError, Run, SCHEMA, Step, Usage};
+use crate::disco::report::{ModuleRun, Outcome, Run, SCHEMA, Step, Usage};
 use crate::disco::sandbox::probe::{self, ProbeError};
 use crate::disco::sandbox::shadow::{self, CommandListError, HeldBack};
 use crate::disco::sandbox::{Sandbox, SandboxError, Scratch};
@@ -112,7 +113,7 @@ pub enum DanceError {
     Merge(#[source] MergeError),
     /// The run could not be kept for `report`.
     #[error(transparent)]
-    Report(#[from] ReportError),
+    History(#[from] HistoryError),
 }
 
 /// Runs one dance.
@@ -124,9 +125,11 @@ pub fn dance(request: &Request, watch: Watch<'_>) -> Result<Run, DanceError> {
     let started = Instant::now();
     probe::check()?;
     let _lock = Lock::take(&request.vardir)?;
+    let history = History::of(&request.vardir);
     let universe = Universe::new(&request.settings.server.value, &request.settings.rsync.value)?;
     let mut run = Run {
         schema: SCHEMA.to_owned(),
+        id: history.next_number()?,
         mode: request.mode,
         node: request.node.as_str().to_owned(),
         started: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
@@ -209,7 +212,7 @@ pub fn dance(request: &Request, watch: Watch<'_>) -> Result<Run, DanceError> {
     };
     drop(sandbox);
     run.seconds = started.elapsed().as_secs_f64();
-    run.keep(&request.vardir)?;
+    history.keep(&run)?;
     merged.map(|()| run)
 }
 

@@ -8,6 +8,7 @@ pub mod changes;
 pub mod dance;
 pub mod diff;
 pub mod fetch;
+pub mod history;
 mod lock;
 pub mod merge;
 pub mod module;

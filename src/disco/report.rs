@@ -1,13 +1,5 @@
-//! What a run did: figures per step, outcome per module, changes, commands held back. Kept on disk for `report`.
-//!
-//! ```text
-//! VARDIR/reports/last.json         0600, the last run; written beside, synced and renamed
-//! ```
+//! What a run did: figures per step, outcome per module, changes, commands held back. `history.rs` keeps it.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -24,6 +16,8 @@ pub const SCHEMA: &str = "disco.run.v1";
 pub struct Run {
     /// Always [`SCHEMA`].
     pub schema: String,
+    /// Number of the run on this node, from 1.
+    pub id: u64,
     /// Noop or live.
     pub mode: Mode,
     /// Whose parameters it danced to.
@@ -184,51 +178,6 @@ impl Run {
             self.seconds
         )
     }
-
-    /// Keeps the run as the last one.
-    ///
-    /// # Errors
-    /// With the path that could not be written; the run before stays the last one then.
-    pub fn keep(&self, vardir: &Path) -> Result<(), ReportError> {
-        let directory = vardir.join("reports");
-        let path = directory.join("last.json");
-        let beside = directory.join(".last.json.new");
-        let failed = |source| ReportError { action: "write", path: path.clone(), source };
-        fs::create_dir_all(&directory).map_err(failed)?;
-        let mut file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&beside)
-            .map_err(failed)?;
-        let text = serde_json::to_vec(self).map_err(|error| failed(error.into()))?;
-        file.write_all(&text).and_then(|()| file.sync_all()).map_err(failed)?;
-        fs::rename(&beside, &path).map_err(failed)
-    }
-
-    /// Reads the last run; none if there was none.
-    ///
-    /// # Errors
-    /// With the path that cannot be read or understood.
-    pub fn last(vardir: &Path) -> Result<Option<Run>, ReportError> {
-        let path = vardir.join("reports/last.json");
-        let failed = |source| ReportError { action: "read", path: path.clone(), source };
-        match fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| failed(error.into())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(failed(error)),
-        }
-    }
-}
-
-/// A report that could not be kept or read.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {action} the report {}", path.display())]
-pub struct ReportError {
-    action: &'static str,
-    path: PathBuf,
-    source: io::Error,
 }
 
 #[cfg(test)]
@@ -238,6 +187,7 @@ mod tests {
     fn run(mode: Mode) -> Run {
         Run {
             schema: SCHEMA.into(),
+            id: 1,
             mode,
             node: "n".into(),
             started: "2026-01-01T00:00:00Z".into(),
@@ -263,14 +213,5 @@ mod tests {
             run(Mode::Live).verdict(),
             "live, nothing merged: 2 modules, 0 created, 0 modified, 0 deleted, 1 failed (0.31 s)"
         );
-    }
-
-    #[test]
-    fn the_last_run_can_be_read_back() {
-        let vardir = tempfile::tempdir().unwrap();
-        assert!(Run::last(vardir.path()).unwrap().is_none());
-        run(Mode::Noop).keep(vardir.path()).unwrap();
-        let read = Run::last(vardir.path()).unwrap().unwrap();
-        assert_eq!(read.modules[1].outcome, Outcome::Failed("why".into()));
     }
 }

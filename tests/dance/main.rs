@@ -1,11 +1,10 @@
 //! The dance as a user sees it: the built brand on a throw-away node, a real rsync daemon, and a look at the node's files
 //! before and after.
 
-mod lab;
 mod refusals;
 mod sandbox;
 
-use lab::Lab;
+use testbed::lab::{self, Lab};
 use testbed::universe::Universe;
 
 const NOOP: &str = "\

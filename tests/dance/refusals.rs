@@ -3,7 +3,7 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Stdio};
 
-use crate::lab::{BINARY, Lab, built_binary};
+use testbed::lab::{BINARY, Lab, built_binary};
 use testbed::universe::Universe;
 
 #[track_caller]
@@ -138,7 +138,7 @@ fn somebody_who_is_not_root() {
         .current_dir("/")
         .output()
         .unwrap();
-    crate::lab::Ended::from(output).failed_with(&["a dance needs root", "hint: run it again as root"]);
+    testbed::lab::Ended::from(output).failed_with(&["a dance needs root", "hint: run it again as root"]);
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! What a script does in a noop does not reach the node: each test looks at the node.
 
-use crate::lab::Lab;
+use testbed::lab::Lab;
 use testbed::universe::Universe;
 
 /// Dances one script in noop; the node's files must be the same afterwards.
-fn noop(script: &str, prepare: &str) -> (Lab, crate::lab::Ended) {
+fn noop(script: &str, prepare: &str) -> (Lab, testbed::lab::Ended) {
     let universe = Universe::empty().unwrap();
     universe.add("probe-1/scripts/1.sh", script).unwrap();
     let lab = Lab::with(universe);

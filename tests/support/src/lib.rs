@@ -4,6 +4,7 @@
 //! * [`node_root`] makes the files of a small Debian, [`node`] runs them as a throw-away node.
 //! * [`universe`] serves a universe by a real rsync daemon.
 //! * [`built`] finds what `cargo xtask` built, and builds more.
+//! * [`lab`] puts the built client on a node, and looks at the node's files.
 //! * [`broker`] starts a nats-server on a free loopback port.
 //! * `authority` makes certificates for it (feature `authority`: only tests need it).
 //! * [`wire`] speaks the Choria v1 protocol from its specification, independently of the product's own code.
@@ -13,6 +14,7 @@ pub mod authority;
 pub mod brand;
 pub mod broker;
 pub mod built;
+pub mod lab;
 pub mod node;
 pub mod node_root;
 pub mod universe;

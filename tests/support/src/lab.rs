@@ -1,17 +1,21 @@
-//! A node with the built binary, a universe that it dances to, and eyes on the node's files.
+//! A node with the built binary of `examples/acme.toml`, a universe that it dances to, and eyes on the node's files.
+//!
+//! Its methods panic with what went wrong: a lab stands in tests only.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Output;
 
-use testbed::built;
-use testbed::node::Node;
-use testbed::universe::{EXAMPLE_NODE, RsyncDaemon, Universe};
+use crate::built;
+use crate::node::Node;
+use crate::universe::{EXAMPLE_NODE, RsyncDaemon, Universe};
 
-/// Where the brand puts its binary, its configuration and its state.
-pub(crate) const BINARY: &str = "/opt/acme/sbin/acme-disco";
-pub(crate) const CONFIGURATION: &str = "/opt/acme/etc/disco/server.conf";
-const STATE: &str = "/var/lib/acme-disco";
+/// Where the brand puts its binary.
+pub const BINARY: &str = "/opt/acme/sbin/acme-disco";
+/// Where the brand's configuration lies.
+pub const CONFIGURATION: &str = "/opt/acme/etc/disco/server.conf";
+/// Where the brand keeps its state.
+pub const STATE: &str = "/var/lib/acme-disco";
 
 /// An init script like any other: it keeps a real process, and stops it.
 const SERVICE: &str = "#!/bin/sh
@@ -21,20 +25,23 @@ stop) start-stop-daemon --stop --oknodo --retry 5 --pidfile /run/postgresql.pid 
 esac
 ";
 
-pub(crate) struct Lab {
-    pub(crate) node: Node,
+/// A node that is ready to dance.
+#[derive(Debug)]
+pub struct Lab {
+    /// The node.
+    pub node: Node,
     _daemon: Option<RsyncDaemon>,
     _universe: Universe,
 }
 
 impl Lab {
     /// A node that reaches the universe by the name that is baked into the brand.
-    pub(crate) fn with(universe: Universe) -> Lab {
+    pub fn with(universe: Universe) -> Lab {
         Lab::on(Node::start(EXAMPLE_NODE).unwrap(), universe)
     }
 
     /// The same on a node whose files lie on a disk.
-    pub(crate) fn on_disk(universe: Universe) -> Lab {
+    pub fn on_disk(universe: Universe) -> Lab {
         Lab::on(Node::start_on_disk(EXAMPLE_NODE).unwrap(), universe)
     }
 
@@ -45,24 +52,24 @@ impl Lab {
     }
 
     /// A node whose universe does not answer.
-    pub(crate) fn alone() -> Lab {
+    pub fn alone() -> Lab {
         let node = Node::start(EXAMPLE_NODE).unwrap();
         prepare(&node);
         Lab { node, _daemon: None, _universe: Universe::empty().unwrap() }
     }
 
     /// Runs the binary and returns how it ended.
-    pub(crate) fn acme(&self, arguments: &[&str]) -> Ended {
+    pub fn acme(&self, arguments: &[&str]) -> Ended {
         Ended::from(self.node.command(BINARY).args(arguments).output().unwrap())
     }
 
     /// What a line of shell on the node prints.
-    pub(crate) fn shell(&self, line: &str) -> String {
+    pub fn shell(&self, line: &str) -> String {
         String::from_utf8(self.node.shell(line).unwrap().stdout).unwrap()
     }
 
     /// Every file of the node but the client's own state: path, type, mode, owner, size, time, link target.
-    pub(crate) fn files(&self) -> String {
+    pub fn files(&self) -> String {
         let listing = self.shell(&format!(
             "find / -xdev -path {STATE} -prune -o -printf '%p %y %m %U:%G %s %T@ %l\\n' | sort; find /run -printf '%p %y\\n' | sort"
         ));
@@ -70,7 +77,9 @@ impl Lab {
         listing
     }
 
-    pub(crate) fn assert_unchanged(&self, before: &str) {
+    /// Panics with every file of the node that is not as it was when `before` was taken by [`Lab::files`].
+    #[track_caller]
+    pub fn assert_unchanged(&self, before: &str) {
         let after = self.files();
         let (before, after): (BTreeSet<_>, BTreeSet<_>) = (before.lines().collect(), after.lines().collect());
         let differing: Vec<_> = before.symmetric_difference(&after).collect();
@@ -86,20 +95,23 @@ fn prepare(node: &Node) {
     node.write("/etc/init.d/postgresql", SERVICE, 0o755).unwrap();
     node.write(BINARY, "", 0o755).unwrap();
     node.copy_in(&built_binary(), BINARY).unwrap();
-    node.write(&format!("{STATE}/reports/README"), "", 0o600).unwrap();
+    node.write(&format!("{STATE}/history/README"), "", 0o600).unwrap();
 }
 
 /// The brand of `examples/acme.toml`, as `cargo xtask test` built it before it started the tests.
-pub(crate) fn built_binary() -> PathBuf {
+pub fn built_binary() -> PathBuf {
     built::dist("acme").unwrap().join("acme-disco")
 }
 
 /// How a command ended.
 #[derive(Debug)]
-pub(crate) struct Ended {
-    pub(crate) code: i32,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
+pub struct Ended {
+    /// Exit code, -1 if a signal ended it.
+    pub code: i32,
+    /// All it wrote to standard output.
+    pub stdout: String,
+    /// All it wrote to standard error.
+    pub stderr: String,
 }
 
 impl From<Output> for Ended {
@@ -114,7 +126,7 @@ impl From<Output> for Ended {
 
 impl Ended {
     /// Standard output with times and device numbers blotted out.
-    pub(crate) fn normal(&self) -> String {
+    pub fn normal(&self) -> String {
         let mut text = String::new();
         for line in self.stdout.lines() {
             let line = blot(line, "device=[", "]");
@@ -124,8 +136,9 @@ impl Ended {
         text
     }
 
+    /// Panics unless it ended with code 1 and said all these words on standard error.
     #[track_caller]
-    pub(crate) fn failed_with(&self, words: &[&str]) {
+    pub fn failed_with(&self, words: &[&str]) {
         assert_eq!(self.code, 1, "{self:#?}");
         for word in words {
             assert!(self.stderr.contains(word), "`{word}` is not in {self:#?}");
