@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use disco_sdk::TargetResolver;
+use disco_sdk::{Agent, TargetResolver};
 
 use crate::brand::Brand;
 use crate::cli;
@@ -12,17 +12,24 @@ use crate::cli;
 pub struct Appliance {
     pub(crate) brand: Brand,
     pub(crate) resolver: Option<Arc<dyn TargetResolver>>,
+    pub(crate) agents: Vec<Arc<dyn Agent>>,
 }
 
 impl Appliance {
     /// An appliance with a brand and without plugs.
     pub fn new(brand: Brand) -> Self {
-        Appliance { brand, resolver: None }
+        Appliance { brand, resolver: None, agents: Vec::new() }
     }
 
     /// Lets this resolver find the provisioning brokers, instead of the baked list.
     pub fn target_resolver(mut self, resolver: impl TargetResolver + 'static) -> Self {
         self.resolver = Some(Arc::new(resolver));
+        self
+    }
+
+    /// Lets these agents answer requests, beside the built-in ones.
+    pub fn agents(mut self, agents: Vec<Box<dyn Agent>>) -> Self {
+        self.agents.extend(agents.into_iter().map(Arc::from));
         self
     }
 

@@ -17,17 +17,25 @@ mod built {
     include!(concat!(env!("OUT_DIR"), "/built.rs"));
 }
 
+/// The agents of the product's own that a node's server brings along.
+const BUILT_IN_AGENTS: &[&str] = &["choria_provision", "discovery", "rpcutil"];
+
 /// Everything that was fixed when this binary was built.
 pub struct BuildInfo<'a> {
     brand: &'a Brand,
     resolver: &'a str,
+    agents: Vec<String>,
 }
 
 impl<'a> BuildInfo<'a> {
     /// The facts of an appliance.
     pub fn of(appliance: &'a Appliance) -> Self {
         let resolver = appliance.resolver.as_ref().map_or("Default", |resolver| resolver.name());
-        BuildInfo { brand: &appliance.brand, resolver }
+        let served: &[&str] = if features::has("provisioning") { BUILT_IN_AGENTS } else { &[] };
+        let mut agents: Vec<String> = served.iter().map(ToString::to_string).collect();
+        agents.extend(appliance.agents.iter().map(|agent| agent.info().name));
+        agents.sort();
+        BuildInfo { brand: &appliance.brand, resolver, agents }
     }
 
     /// One object; its tables and keys are those of the spec, so that xtask can compare the two.
@@ -90,7 +98,7 @@ impl<'a> BuildInfo<'a> {
                 "status_file": provisioning.status_file,
             },
             "resolver": { "name": self.resolver },
-            "agents": agents(features::has("provisioning")),
+            "agents": self.agents,
         })
     }
 
@@ -140,10 +148,10 @@ impl<'a> BuildInfo<'a> {
         text.line(9, "Configuration Directory", brand.paths.etcdir);
 
         text.section("Agent Providers:");
-        for agent in agents(supports_provisioning) {
+        for agent in &self.agents {
             text.item(agent);
         }
-        if agents(supports_provisioning).is_empty() {
+        if self.agents.is_empty() {
             text.item("none");
         }
 
@@ -192,10 +200,6 @@ impl Sections {
     fn finish(self) -> String {
         self.0
     }
-}
-
-fn agents(supports_provisioning: bool) -> &'static [&'static str] {
-    if supports_provisioning { &["choria_provision", "discovery", "rpcutil"] } else { &["none"] }
 }
 
 fn set_or_not(secret: &str) -> &'static str {

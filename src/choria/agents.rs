@@ -5,6 +5,7 @@
 //! no longer than its agent's time-out and in at most [`MOST_AT_ONCE`] requests per agent, so that a flood for a slow
 //! agent cannot keep discovery from being answered at once.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -31,15 +32,15 @@ pub struct Metadata {
     /// Its name.
     pub name: AgentName,
     /// What it does, in one sentence.
-    pub description: &'static str,
+    pub description: Cow<'static, str>,
     /// Who made it.
-    pub author: &'static str,
+    pub author: Cow<'static, str>,
     /// Under which licence.
-    pub license: &'static str,
+    pub license: Cow<'static, str>,
     /// Its version.
-    pub version: &'static str,
+    pub version: Cow<'static, str>,
     /// Where to read on.
-    pub url: &'static str,
+    pub url: Cow<'static, str>,
     /// How long an action may run, in whole seconds; no answer is sent after that.
     pub timeout: Duration,
 }
@@ -99,6 +100,16 @@ impl Refusal {
     /// The inputs do not parse.
     pub fn unparsable(agent: &AgentName, action: &str, reason: &str) -> Self {
         Refusal { status: 4, message: format!("Could not parse request data for {agent}#{action}: {reason}") }
+    }
+
+    /// A required input is not there.
+    pub fn missing(message: impl Into<String>) -> Self {
+        Refusal { status: 3, message: message.into() }
+    }
+
+    /// The action went wrong in a way that says nothing about the request.
+    pub fn unknown_error(message: impl Into<String>) -> Self {
+        Refusal { status: 5, message: message.into() }
     }
 
     /// An input parses and is not acceptable.
@@ -291,6 +302,16 @@ pub struct Reply {
     pub payload: Vec<u8>,
 }
 
+/// Two agents of a node have one name.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "two agents are called {name}: a crate of the brand brings one that is built in, or two crates bring the same"
+)]
+pub struct SeatTaken {
+    /// Their name.
+    pub name: AgentName,
+}
+
 /// All agents of a node.
 pub struct Agents {
     node: Arc<Node>,
@@ -303,17 +324,21 @@ struct Seat {
 }
 
 impl Agents {
-    /// Seats agents around a node, which learns their metadata; the later of two with one name stays.
-    pub fn new(mut node: Node, agents: Vec<Arc<dyn Agent>>) -> Self {
-        let seats: BTreeMap<_, _> = agents
-            .into_iter()
-            .map(|agent| {
-                let room = Arc::new(Semaphore::new(MOST_AT_ONCE));
-                (agent.metadata().name.clone(), Seat { agent, room })
-            })
-            .collect();
+    /// Seats agents around a node, which learns their metadata.
+    ///
+    /// # Errors
+    /// Two of them have one name.
+    pub fn new(mut node: Node, agents: Vec<Arc<dyn Agent>>) -> Result<Self, SeatTaken> {
+        let mut seats = BTreeMap::new();
+        for agent in agents {
+            let name = agent.metadata().name.clone();
+            let room = Arc::new(Semaphore::new(MOST_AT_ONCE));
+            if seats.insert(name.clone(), Seat { agent, room }).is_some() {
+                return Err(SeatTaken { name });
+            }
+        }
         node.agents = seats.values().map(|seat| seat.agent.metadata().clone()).collect();
-        Agents { node: Arc::new(node), seats }
+        Ok(Agents { node: Arc::new(node), seats })
     }
 
     /// The node.
@@ -497,7 +522,7 @@ pub(crate) mod tests {
     }
 
     fn agents() -> Agents {
-        Agents::new(node(), vec![Arc::new(Discovery::new("1")), Arc::new(Slow::new())])
+        Agents::new(node(), vec![Arc::new(Discovery::new("1")), Arc::new(Slow::new())]).unwrap()
     }
 
     #[tokio::test]

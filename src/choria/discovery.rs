@@ -19,11 +19,11 @@ impl Discovery {
         Discovery {
             metadata: Metadata {
                 name: AgentName::of("discovery"),
-                description: "Tells requesters that this node is there",
-                author: "The DISCO project",
-                license: "Apache-2.0",
-                version,
-                url: "https://disco.example",
+                description: "Tells requesters that this node is there".into(),
+                author: "The DISCO project".into(),
+                license: "Apache-2.0".into(),
+                version: version.into(),
+                url: "https://disco.example".into(),
                 timeout: Duration::from_secs(2),
             },
         }

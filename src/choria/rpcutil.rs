@@ -22,11 +22,11 @@ impl RpcUtil {
         RpcUtil {
             metadata: Metadata {
                 name: AgentName::of("rpcutil"),
-                description: "Tells about the node, its agents, facts and counters",
-                author: "The DISCO project",
-                license: "Apache-2.0",
-                version,
-                url: "https://disco.example",
+                description: "Tells about the node, its agents, facts and counters".into(),
+                author: "The DISCO project".into(),
+                license: "Apache-2.0".into(),
+                version: version.into(),
+                url: "https://disco.example".into(),
                 timeout: Duration::from_secs(2),
             },
             clock,
@@ -164,7 +164,7 @@ mod tests {
         let facts = directory.path().join("facts.json");
         std::fs::write(&facts, r#"{"os":{"family":"Debian"},"cpus":4}"#).unwrap();
         let node = Node { facts_file: Some(facts), ..node() };
-        let agents = Agents::new(node, vec![Arc::new(Rpc(RpcUtil::new("0.1.0", || 1_760_000_000)))]);
+        let agents = Agents::new(node, vec![Arc::new(Rpc(RpcUtil::new("0.1.0", || 1_760_000_000)))]).unwrap();
         let payload = payload("rpcutil", body, |_| ());
         let reply = agents.receive(&payload, "nats://b:1", 1_760_000_000).unwrap().await.unwrap();
         serde_json::from_str(&body_of(&reply)).unwrap()

@@ -13,12 +13,13 @@ use disco_sdk::TargetResolver;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::brand::Brand;
-use crate::choria::agents::{Agents, Dropped, Node, Rpc, Statistics};
+use crate::choria::agents::{Agent, Agents, Dropped, Node, Rpc, SeatTaken, Statistics};
 use crate::choria::connector::{self, Connection, ConnectorError, Encryption, Inbox};
 use crate::choria::discovery::Discovery;
 use crate::choria::journal::{Journal, Note, printable};
 use crate::choria::lifecycle::{Event, Kind};
 use crate::choria::message::Outgoing;
+use crate::choria::plug::{Plug, PlugError};
 use crate::choria::registration::FileContent;
 use crate::choria::rpcutil::RpcUtil;
 use crate::choria::subject::{AgentName, Collective, ReplyAddress};
@@ -68,6 +69,12 @@ pub enum ServerError {
     /// The node has no usable name.
     #[error("cannot find out who this node is")]
     Identity(#[from] IdentityError),
+    /// An agent of another crate cannot serve.
+    #[error(transparent)]
+    Plug(#[from] PlugError),
+    /// Nobody could tell two of the agents apart.
+    #[error(transparent)]
+    Agents(#[from] SeatTaken),
     /// The process cannot hear signals.
     #[error("cannot listen for signals")]
     Signals(#[source] io::Error),
@@ -79,6 +86,8 @@ pub struct Start<'a> {
     pub brand: &'a Brand,
     /// Finds brokers, instead of the baked list.
     pub resolver: Option<Arc<dyn TargetResolver>>,
+    /// Agents of other crates, which serve beside the built-in ones.
+    pub agents: Vec<Arc<dyn disco_sdk::Agent>>,
     /// The configuration file; it need not exist. Keys lie in `ssl` beside it.
     pub configuration: PathBuf,
     /// What it says about provisioning.
@@ -126,7 +135,7 @@ struct Server {
 impl Server {
     /// Decides, checks and introduces; touches no network beyond the look-up of the node's own name.
     async fn prepare(start: Start<'_>) -> Result<Self, ServerError> {
-        let Start { brand, resolver, configuration, switch, journal } = start;
+        let Start { brand, resolver, agents: plugs, configuration, switch, journal } = start;
         let compiled =
             features::FEATURES.iter().filter(|feature| feature.present).map(|feature| feature.name);
         journal.info(&format!("{} {} ({})", brand.display_name, brand.version, brand.binary));
@@ -164,14 +173,15 @@ impl Server {
             facts_trouble: Mutex::new(None),
         };
         let provision = ChoriaProvision::new(brand.version, baked.token, ssl_directory, Arc::clone(&journal));
-        let agents = Agents::new(
-            node,
-            vec![
-                Arc::new(Discovery::new(brand.version)),
-                Arc::new(Rpc(RpcUtil::new(brand.version, now))),
-                Arc::new(Rpc(provision)),
-            ],
-        );
+        let mut agents: Vec<Arc<dyn Agent>> = vec![
+            Arc::new(Discovery::new(brand.version)),
+            Arc::new(Rpc(RpcUtil::new(brand.version, now))),
+            Arc::new(Rpc(provision)),
+        ];
+        for plug in plugs {
+            agents.push(Arc::new(Rpc(Plug::new(plug, Arc::clone(&journal))?)));
+        }
+        let agents = Agents::new(node, agents)?;
         Ok(Server {
             agents,
             targets: tokio::sync::Mutex::new(targets),

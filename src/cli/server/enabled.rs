@@ -28,6 +28,7 @@ pub(super) fn run(appliance: &Appliance, arguments: &RunArguments) -> Result<u8,
     let start = Start {
         brand,
         resolver: appliance.resolver.clone(),
+        agents: appliance.agents.clone(),
         switch: switch(&configuration)?,
         configuration,
         journal: Arc::new(Stderr),

@@ -69,11 +69,11 @@ impl ChoriaProvision {
         ChoriaProvision {
             metadata: Metadata {
                 name: AgentName::of("choria_provision"),
-                description: "Takes a provisioner's orders on a node that waits to be configured",
-                author: "The DISCO project",
-                license: "Apache-2.0",
-                version,
-                url: "https://disco.example",
+                description: "Takes a provisioner's orders on a node that waits to be configured".into(),
+                author: "The DISCO project".into(),
+                license: "Apache-2.0".into(),
+                version: version.into(),
+                url: "https://disco.example".into(),
                 timeout: Duration::from_secs(20),
             },
             context: Arc::new(Context {
