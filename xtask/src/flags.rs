@@ -38,7 +38,14 @@ Examples:
     Build(Build),
     /// Build and verify the binaries of one or more specs, without packages
     Binaries(Build),
-    /// Check a spec, or show what it resolves to
+    /// Start, check, explain, show and compare specs
+    #[command(after_help = "\
+Examples:
+  cargo xtask spec init acme.toml                a commented start for a spec of your own
+  cargo xtask spec explain provisioning.token    what a key is for
+  cargo xtask spec check --spec acme.toml        is it good? everything that is wrong with it
+  cargo xtask spec diff acme.toml umbra.toml     what differs once all defaults are filled in
+  cargo xtask spec schema >disco-spec.json       for an editor that completes and checks")]
     Spec(Spec),
     /// Show the whole product: build the example appliance, install it on a throw-away node, dance, be provisioned
     #[command(after_help = "\
@@ -90,6 +97,34 @@ pub(crate) enum SpecCommand {
     Check(SpecFiles),
     /// Print the resolved spec: every key with its value, secrets as `set` or `not set`
     Show(SpecFiles),
+    /// Say what a key is for: type, default, meaning, example; without a key: list all of them
+    Explain {
+        /// A key such as `provisioning.token`, or a table such as `paths`
+        key: Option<String>,
+    },
+    /// Write a commented start for a spec of your own
+    Init(SpecInit),
+    /// Compare what two specs resolve to; of secrets only whether they differ
+    Diff {
+        /// One spec
+        left: PathBuf,
+        /// The other
+        right: PathBuf,
+    },
+    /// Print the JSON Schema (draft 2020-12) of a spec, for editors
+    Schema,
+    /// Print the reference spec, which is kept as buildspec.toml
+    Reference,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SpecInit {
+    /// The file to write; one that is there stays as it is
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Name of the brand [default: the file's name without its ending]
+    #[arg(long, value_name = "BRAND")]
+    pub(crate) name: Option<String>,
 }
 
 #[derive(Debug, Args)]

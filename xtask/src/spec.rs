@@ -5,25 +5,32 @@
 //! here and in `src/brand.rs`; the build compares the two by asking the finished binary.
 
 mod checks;
+mod explain;
+mod keys;
 mod problem;
 mod reader;
 #[cfg(test)]
 mod refusals;
 mod resolve;
+mod schema;
+mod secrets;
 mod token;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 pub(crate) use checks::SYSTEM_FOLDERS;
+pub(crate) use explain::{explain, reference};
 pub(crate) use problem::Refused;
+pub(crate) use schema::schema;
 
 /// A resolved spec. It serialises as what may be shown: secrets as `set` or `not set`.
 #[derive(Debug, Clone, Serialize)]
@@ -48,6 +55,25 @@ pub(crate) struct Spec {
     /// The environment variable that held the token; children must not see it.
     #[serde(skip)]
     pub(crate) token_variable: Option<String>,
+    /// Tells equal tokens from different ones.
+    #[serde(skip)]
+    pub(crate) token_identity: TokenIdentity,
+}
+
+/// Which token it is, for comparing only: nothing shows it.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct TokenIdentity(Option<[u8; 32]>);
+
+impl TokenIdentity {
+    fn of(token: &str) -> Self {
+        TokenIdentity(Some(Sha256::digest(token).into()))
+    }
+}
+
+impl fmt::Debug for TokenIdentity {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(if self.0.is_some() { "set" } else { "not set" })
+    }
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -211,6 +237,70 @@ pub(crate) fn load(path: &Path, around: &Surroundings<'_>) -> Result<Spec> {
 /// Resolves the text of a spec; `path` is for messages and for what the spec refers to by relative path.
 pub(crate) fn parse(path: &Path, source: &str, around: &Surroundings<'_>) -> Result<Spec> {
     Ok(resolve::resolve(path, source, around)?)
+}
+
+/// The text of a start for a new spec of this name.
+///
+/// # Errors
+/// The name is none for a brand.
+pub(crate) fn start(name: &str) -> Result<String> {
+    match checks::brand_name(name) {
+        None => Ok(explain::start(name)),
+        Some(fault) => bail!("`{name}` is {}\n  help: {}; `--name` sets it", fault.what, fault.cure),
+    }
+}
+
+/// What two resolved specs differ in, a line for each key.
+pub(crate) fn differences(left: &Spec, right: &Spec) -> Result<Vec<String>> {
+    let values = |spec: &Spec| -> Result<BTreeMap<String, String>> {
+        let mut values = BTreeMap::new();
+        flatten(
+            "",
+            &serde_json::to_value(spec).context("the resolved spec does not serialise")?,
+            &mut values,
+        );
+        Ok(values)
+    };
+    let (mut ours, mut theirs) = (values(left)?, values(right)?);
+    if left.token_identity != right.token_identity
+        && ours.get("provisioning.token") == theirs.get("provisioning.token")
+    {
+        for values in [&mut ours, &mut theirs] {
+            values.insert("provisioning.token".to_owned(), "different".to_owned());
+        }
+    }
+    let names: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+    let mut lines = Vec::new();
+    for name in names {
+        let said = |values: &BTreeMap<String, String>| {
+            values.get(name).cloned().unwrap_or_else(|| "not there".to_owned())
+        };
+        let (left, right) = (said(&ours), said(&theirs));
+        if name == "provisioning.token" && left == "different" {
+            lines.push(format!("{name}: set in both, different"));
+        } else if left != right {
+            lines.push(format!("{name}: {left} → {right}"));
+        }
+    }
+    Ok(lines)
+}
+
+fn flatten(name: &str, value: &Value, into: &mut BTreeMap<String, String>) {
+    match value {
+        Value::Object(table) => {
+            for (key, value) in table {
+                let dotted = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+                flatten(&dotted, value, into);
+            }
+        }
+        // Secrets are shown in words already, not as a value.
+        Value::String(word) if name == "provisioning.token" => {
+            into.insert(name.to_owned(), word.clone());
+        }
+        value => {
+            into.insert(name.to_owned(), value.to_string());
+        }
+    }
 }
 
 impl Spec {

@@ -1,15 +1,18 @@
 //! Reads tables of a spec and notes what is wrong, instead of stopping at the first problem.
 //!
-//! The code that asks for a key is the only list of keys: what was never asked for is unknown, and what was asked for
-//! is what an unknown key's message offers.
+//! What a table may have is in `keys.rs`. What is not there is unknown, and the nearest that is there is offered; what
+//! is there and never asked for is a mistake of ours, which every test that reads a spec finds.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::ops::Range;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::keys::{self, Key, Shape, Table};
 use super::problem::Problem;
+use super::secrets;
 
 /// Problems found so far, shared by the readers of all tables.
 #[derive(Debug, Default)]
@@ -34,10 +37,52 @@ impl Problems {
     }
 }
 
+/// What a table may have.
+#[derive(Debug, Clone, Copy)]
+enum Known {
+    /// The file itself: all tables.
+    Tables,
+    /// Tables of any name, all of the same keys.
+    Children(&'static Table),
+    /// Keys.
+    Keys(&'static Table),
+    /// The ways to say where a secret is.
+    Places,
+}
+
+/// Where a secret may be.
+const PLACES: [&str; 2] = ["env", "file"];
+
+impl Known {
+    /// Names with what each lacks.
+    fn names(self) -> Vec<(&'static str, Option<&'static str>)> {
+        match self {
+            Known::Tables => keys::TABLES.iter().map(|table| (table.name, table.lacks)).collect(),
+            Known::Keys(table) => table.keys.iter().map(|key| (key.name, key.lacks)).collect(),
+            Known::Places => PLACES.into_iter().map(|name| (name, None)).collect(),
+            Known::Children(_) => Vec::new(),
+        }
+    }
+
+    /// What the table of this name may have.
+    fn below(self, name: &str) -> Self {
+        match self {
+            Known::Tables => {
+                let table =
+                    keys::table(name).unwrap_or_else(|| panic!("[{name}] is not in the table of keys"));
+                if table.shape == Shape::Named { Known::Children(table) } else { Known::Keys(table) }
+            }
+            Known::Children(table) => Known::Keys(table),
+            Known::Keys(_) | Known::Places => panic!("`{name}` is no table of a spec"),
+        }
+    }
+}
+
 /// One table that is being read.
 pub(crate) struct TableReader<'a> {
     /// Dotted name, empty for the file itself.
     name: String,
+    known: Known,
     /// Where its header is; nothing if the file does not have it.
     span: Option<Range<usize>>,
     entries: Option<&'a DeTable<'a>>,
@@ -48,7 +93,14 @@ pub(crate) struct TableReader<'a> {
 impl<'a> TableReader<'a> {
     /// The whole file.
     pub(crate) fn root(entries: &'a DeTable<'a>, problems: &'a Problems) -> Self {
-        TableReader { name: String::new(), span: None, entries: Some(entries), asked: Vec::new(), problems }
+        TableReader {
+            name: String::new(),
+            known: Known::Tables,
+            span: None,
+            entries: Some(entries),
+            asked: Vec::new(),
+            problems,
+        }
     }
 
     /// Where the header of the table is.
@@ -157,9 +209,10 @@ impl<'a> TableReader<'a> {
         let wanted = "a string, { env = \"NAME\" } or { file = \"path\" }";
         let (_, value) = self.entry(key)?;
         let span = value.span();
-        let refers = value.get_ref().as_table().is_some_and(|table| {
-            table.iter().all(|(key, _)| matches!(key.get_ref().as_ref(), "env" | "file"))
-        });
+        let refers = value
+            .get_ref()
+            .as_table()
+            .is_some_and(|table| table.iter().all(|(key, _)| PLACES.contains(&key.get_ref().as_ref())));
         if !refers {
             self.problems.hide(span.clone());
         }
@@ -177,6 +230,7 @@ impl<'a> TableReader<'a> {
         };
         let mut table = TableReader {
             name: self.dotted(key),
+            known: Known::Places,
             span: Some(span.clone()),
             entries: Some(entries),
             asked: Vec::new(),
@@ -240,29 +294,92 @@ impl<'a> TableReader<'a> {
                 }
             },
         };
-        TableReader { name, span, entries, asked: Vec::new(), problems: self.problems }
+        let known = self.known.below(key);
+        TableReader { name, known, span, entries, asked: Vec::new(), problems: self.problems }
     }
 
-    /// Refuses what nobody asked for.
+    /// Refuses what a spec does not have, and what the product does not have yet.
     pub(crate) fn finish(self) {
-        for (key, _) in self.entries.into_iter().flatten() {
+        let names = self.known.names();
+        let forgotten = names.iter().find(|(name, lacks)| lacks.is_none() && !self.asked.contains(name));
+        assert!(forgotten.is_none(), "`{}` is in the table of keys, and nobody reads it", self.name);
+        for (key, value) in self.entries.into_iter().flatten() {
             let name = key.get_ref().as_ref();
-            if self.asked.contains(&name) {
+            if self.asked.contains(&name) || matches!(self.known, Known::Children(_)) {
                 continue;
             }
-            let place =
-                if self.name.is_empty() { "at the top".to_owned() } else { format!("in [{}]", self.name) };
-            let kind = if self.name.is_empty() { "table" } else { "key" };
-            let label = match nearest(name, &self.asked) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("not a {kind} of a spec"),
-            };
-            let accepted: Vec<_> = self.asked.iter().map(|key| format!("`{key}`")).collect();
-            self.problems.add(
-                Problem::at(key.span(), format!("unknown {kind} `{name}` {place}"), label)
-                    .cure(format!("accepted here: {}", accepted.join(", "))),
-            );
+            match names.iter().find(|(known, _)| *known == name) {
+                Some((_, lacks)) => self.refuse_what_lacks(key, value, lacks.unwrap_or_default()),
+                None => self.refuse_unknown(key, value, &names),
+            }
         }
+    }
+
+    fn refuse_what_lacks(&self, key: &Spanned<Cow<'_, str>>, value: &Spanned<DeValue<'a>>, lacks: &str) {
+        let name = key.get_ref();
+        let title = |what: String| format!("{what} needs {lacks}, which this version does not have");
+        let known = match self.known {
+            Known::Keys(table) => table.key(name),
+            _ => None,
+        };
+        let Some(known) = known else {
+            let problem = Problem::at(key.span(), title(format!("[{name}]")), "not in this version");
+            self.problems.add(problem.cure("leave the table out"));
+            return;
+        };
+        if is_default(value.get_ref(), known) {
+            return;
+        }
+        let label = match known.default_value() {
+            Some(default) => format!("takes only `{default}` for now"),
+            None => "not in this version".to_owned(),
+        };
+        let title = title(format!("`{}`", self.dotted(name)));
+        self.problems.add(Problem::at(value.span(), title, label).cure(format!("leave `{name}` out")));
+    }
+
+    fn refuse_unknown(
+        &self,
+        key: &Spanned<Cow<'_, str>>,
+        value: &Spanned<DeValue<'a>>,
+        names: &[(&'static str, Option<&'static str>)],
+    ) {
+        let name = key.get_ref().as_ref();
+        let place =
+            if self.name.is_empty() { "at the top".to_owned() } else { format!("in [{}]", self.name) };
+        if secrets::is_name_of_one(name) {
+            self.problems.hide(value.span());
+            self.problems.add(
+                Problem::at(
+                    key.span(),
+                    format!("`{name}` {place} is a secret by its name"),
+                    "not for a spec",
+                )
+                .cure(secrets::CURE),
+            );
+            return;
+        }
+        let kind = if self.name.is_empty() { "table" } else { "key" };
+        let all: Vec<&'static str> = names.iter().map(|(name, _)| *name).collect();
+        let label = match nearest(name, &all) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("not a {kind} of a spec"),
+        };
+        let accepted: Vec<_> =
+            names.iter().filter(|(_, lacks)| lacks.is_none()).map(|(name, _)| format!("`{name}`")).collect();
+        self.problems.add(
+            Problem::at(key.span(), format!("unknown {kind} `{name}` {place}"), label)
+                .cure(format!("accepted here: {}", accepted.join(", "))),
+        );
+    }
+}
+
+/// Whether a value is what holds without it.
+fn is_default(value: &DeValue<'_>, key: &Key) -> bool {
+    match key.default_value() {
+        Some(toml::Value::Boolean(default)) => value.as_bool() == Some(default),
+        Some(toml::Value::String(default)) => value.as_str() == Some(&default),
+        _ => false,
     }
 }
 
@@ -290,7 +407,7 @@ fn described(value: &DeValue<'_>) -> &'static str {
 }
 
 /// The accepted key that was probably meant: at most a third of its letters differ.
-fn nearest(written: &str, accepted: &[&'static str]) -> Option<&'static str> {
+pub(crate) fn nearest(written: &str, accepted: &[&'static str]) -> Option<&'static str> {
     accepted
         .iter()
         .map(|key| (edit_distance(written, key), *key))

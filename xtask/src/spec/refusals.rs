@@ -116,7 +116,7 @@ live = true
 4 | [feature]
   |  ^^^^^^^ did you mean `features`?
   |
-  = help: accepted here: `brand`, `paths`, `features`, `client`, `security`, `broker`, `resolver`, `provisioning`, `packages`"#,
+  = help: accepted here: `brand`, `paths`, `features`, `client`, `security`, `broker`, `provisioning`, `resolver`, `packages`"#,
     );
 }
 
@@ -1464,7 +1464,7 @@ error: unknown table `path` at the top
 5 | [path]
   |  ^^^^ did you mean `paths`?
   |
-  = help: accepted here: `brand`, `paths`, `features`, `client`, `security`, `broker`, `resolver`, `provisioning`, `packages`
+  = help: accepted here: `brand`, `paths`, `features`, `client`, `security`, `broker`, `provisioning`, `resolver`, `packages`
 
 error: 3 problems in test.toml"#,
     );
@@ -1585,4 +1585,273 @@ fn a_pinned_authority_is_baked_whole_and_shown_as_its_digest() {
     assert_eq!(spec.provisioning.ca, GOOD_PEM);
     let digest = super::sha256_hex(GOOD_PEM);
     assert!(spec.to_toml().unwrap().contains(&format!("ca = \"sha256:{digest}\"")));
+}
+
+#[test]
+fn a_feature_that_the_product_does_not_have_says_so() {
+    check(
+        r#"[brand]
+name = "acme"
+
+[features]
+provisioner = true
+"#,
+        r#"error: `features.provisioner` needs the provisioner daemon, which this version does not have
+ --> test.toml:5:15
+  |
+5 | provisioner = true
+  |               ^^^^ takes only `false` for now
+  |
+  = help: leave `provisioner` out"#,
+    );
+}
+
+#[test]
+fn a_feature_that_the_product_does_not_have_may_be_off() {
+    parsed("[brand]\nname = \"acme\"\n[features]\nprovisioner = false\nrelease-update = false\n").unwrap();
+    parsed(
+        "[brand]\nname = \"acme\"\n[features]\nprovisioning = true\n[provisioning]\nagent = true\nreprovision = \
+         false\nshutdown = false\nsrv_domain = \"\"\n",
+    )
+    .unwrap();
+}
+
+#[test]
+fn the_agent_of_provisioning_cannot_be_left_out() {
+    check(
+        r#"[brand]
+name = "acme"
+
+[features]
+provisioning = true
+
+[provisioning]
+agent = false
+"#,
+        r#"error: `provisioning.agent` needs agents from other crates, which this version does not have
+ --> test.toml:8:9
+  |
+8 | agent = false
+  |         ^^^^^ takes only `true` for now
+  |
+  = help: leave `agent` out"#,
+    );
+}
+
+#[test]
+fn a_domain_of_brokers_is_refused() {
+    check(
+        r#"[brand]
+name = "acme"
+
+[features]
+provisioning = true
+
+[provisioning]
+srv_domain = "acme.example"
+"#,
+        r#"error: `provisioning.srv_domain` needs look-ups of SRV records, which this version does not have
+ --> test.toml:8:14
+  |
+8 | srv_domain = "acme.example"
+  |              ^^^^^^^^^^^^^^ takes only `""` for now
+  |
+  = help: leave `srv_domain` out"#,
+    );
+}
+
+#[test]
+fn actions_that_the_agent_does_not_have_are_refused() {
+    check(
+        r#"[brand]
+name = "acme"
+
+[features]
+provisioning = true
+release-update = true
+
+[provisioning]
+reprovision = true
+shutdown = true
+"#,
+        r#"error: `features.release-update` needs the action release_update, which this version does not have
+ --> test.toml:6:18
+  |
+6 | release-update = true
+  |                  ^^^^ takes only `false` for now
+  |
+  = help: leave `release-update` out
+
+error: `provisioning.reprovision` needs the action reprovision, which this version does not have
+ --> test.toml:9:15
+  |
+9 | reprovision = true
+  |               ^^^^ takes only `false` for now
+  |
+  = help: leave `reprovision` out
+
+error: `provisioning.shutdown` needs the action shutdown, which this version does not have
+  --> test.toml:10:12
+   |
+10 | shutdown = true
+   |            ^^^^ takes only `false` for now
+   |
+   = help: leave `shutdown` out
+
+error: 3 problems in test.toml"#,
+    );
+}
+
+#[test]
+fn tables_that_the_product_has_no_code_for_say_so() {
+    check(
+        r#"[brand]
+name = "acme"
+
+[[agents]]
+crate = "acme-agents"
+path = "../acme-agents"
+
+[targets.linux-x86_64]
+glibc = "2.17"
+
+[signing]
+rpm_key = { file = "/secure/acme.asc" }
+"#,
+        r#"error: [agents] needs agents from other crates, which this version does not have
+ --> test.toml:4:3
+  |
+4 | [[agents]]
+  |   ^^^^^^ not in this version
+  |
+  = help: leave the table out
+
+error: [targets] needs builds for other machines, which this version does not have
+ --> test.toml:8:2
+  |
+8 | [targets.linux-x86_64]
+  |  ^^^^^^^ not in this version
+  |
+  = help: leave the table out
+
+error: [signing] needs signing packages, which this version does not have
+  --> test.toml:11:2
+   |
+11 | [signing]
+   |  ^^^^^^^ not in this version
+   |
+   = help: leave the table out
+
+error: 3 problems in test.toml"#,
+    );
+}
+
+#[test]
+fn a_key_with_the_name_of_a_secret_is_not_shown() {
+    check(
+        r#"[brand]
+name = "acme"
+
+[provisioning]
+broker_password = "MARKER"
+"#,
+        r#"error: `broker_password` in [provisioning] is a secret by its name
+ --> test.toml:5:1
+  |
+5 | broker_password = ********
+  | ^^^^^^^^^^^^^^^ not for a spec
+  |
+  = help: keep it in a file on the node that only root may read; what a spec says can be read out of the binary by everybody"#,
+    );
+}
+
+#[test]
+fn a_password_in_an_address_is_not_shown() {
+    check(
+        r#"[brand]
+name = "acme"
+
+[client]
+server = "rsync://disco:MARKER@universe.acme.example"
+"#,
+        r#"error: `client.server` has what looks like a password in an address
+ --> test.toml:5:10
+  |
+5 | server = ********************************************
+  |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ not for a spec
+  |
+  = help: keep it in a file on the node that only root may read; what a spec says can be read out of the binary by everybody"#,
+    );
+}
+
+#[test]
+fn a_private_key_in_a_value_is_not_shown() {
+    check(
+        r#"[brand]
+name = "acme"
+url = "-----BEGIN PRIVATE KEY----- MARKER"
+"#,
+        r#"error: `brand.url` has what looks like a private key
+ --> test.toml:3:7
+  |
+3 | url = ************************************
+  |       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ not for a spec
+  |
+  = help: keep it in a file on the node that only root may read; what a spec says can be read out of the binary by everybody"#,
+    );
+}
+
+#[test]
+fn a_password_of_a_command_is_not_shown() {
+    check(
+        r#"[brand]
+name = "acme"
+
+[client]
+rsync = "sshpass -p MARKER rsync -aWH"
+"#,
+        r#"error: `client.rsync` has what looks like a password on a command line
+ --> test.toml:5:9
+  |
+5 | rsync = ******************************
+  |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ not for a spec
+  |
+  = help: keep it in a file on the node that only root may read; what a spec says can be read out of the binary by everybody"#,
+    );
+}
+
+#[test]
+fn a_random_value_is_not_shown() {
+    check(
+        r#"[brand]
+name = "acme"
+vendor = "ACME K7pVq2wZ9mRt4711xB8nLc3Yd6s"
+"#,
+        r#"error: `brand.vendor` has what looks like a random key or password
+ --> test.toml:3:10
+  |
+3 | vendor = **********************************
+  |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ not for a spec
+  |
+  = help: keep it in a file on the node that only root may read; what a spec says can be read out of the binary by everybody"#,
+    );
+}
+
+#[test]
+fn the_seed_of_a_key_is_not_shown() {
+    check(
+        r#"[brand]
+name = "acme"
+
+[client]
+server = "SUAM5YWNSFIVAYC4BZ4DVDX4ZYBEGPS4VCBGHDXHN3V6HVD2MARKERRWVQ"
+"#,
+        r#"error: `client.server` has what looks like the seed of an nkey
+ --> test.toml:5:10
+  |
+5 | server = ************************************************************
+  |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ not for a spec
+  |
+  = help: keep it in a file on the node that only root may read; what a spec says can be read out of the binary by everybody"#,
+    );
 }

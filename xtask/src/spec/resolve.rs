@@ -10,11 +10,12 @@ use toml::de::DeTable;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::checks::{self, Fault};
+use super::keys::{default_count, default_flag, default_text};
 use super::problem::{Problem, Refused, possible_tokens};
 use super::reader::{Problems, Reference, TableReader};
 use super::{
     Brand, Broker, Client, Features, Format, Package, Paths, Provisioning, Resolver, Security, Spec,
-    Surroundings, token,
+    Surroundings, TokenIdentity, secrets, token,
 };
 
 /// Binary of the stock build; only its paths are the product's own, a brand's derive from its binary.
@@ -28,6 +29,7 @@ pub(super) fn resolve(path: &Path, source: &str, around: &Surroundings<'_>) -> R
         Refused::new(shown.clone(), source, vec![problem], &possible_tokens(source))
     })?;
     let problems = Problems::default();
+    secrets::refuse(parsed.get_ref(), &problems);
     let spec = Resolution { path, around, problems: &problems }.spec(parsed.get_ref());
     let (found, secrets) = problems.into_parts();
     if found.is_empty() { Ok(spec) } else { Err(Refused::new(shown, source, found, &secrets)) }
@@ -50,7 +52,7 @@ impl<'a> Resolution<'a> {
         let broker = self.broker(file.table("broker"));
         let resolver = self.resolver(file.table("resolver"), &features);
         let mut warnings = Vec::new();
-        let (provisioning, token_variable) = self.provisioning(
+        let (provisioning, token) = self.provisioning(
             file.table("provisioning"),
             &brand,
             &features,
@@ -76,7 +78,8 @@ impl<'a> Resolution<'a> {
             resolver,
             packages,
             warnings,
-            token_variable,
+            token_variable: token.variable,
+            token_identity: token.identity,
         }
     }
 
@@ -93,24 +96,19 @@ impl<'a> Resolution<'a> {
         let name = self.checked(name, "brand.name", checks::brand_name).unwrap_or_default();
         let binary = table.string("binary");
         let binary = self.checked(binary, "brand.binary", checks::binary_name);
-        let text = |table: &mut TableReader<'a>, key: &'static str, dotted: &str, default: &str| {
-            let value = table.string(key);
-            self.checked(value, dotted, checks::not_empty).unwrap_or_else(|| default.to_owned())
+        let text = |table: &mut TableReader<'a>, key: &'static str| {
+            let (value, dotted) = (table.string(key), format!("brand.{key}"));
+            self.checked(value, &dotted, checks::not_empty).unwrap_or_else(|| default_text(&dotted))
         };
         let brand = Brand {
             binary: binary.unwrap_or_else(|| format!("{name}-disco")),
             name,
-            display_name: text(&mut table, "display_name", "brand.display_name", "DISCO"),
-            vendor: text(&mut table, "vendor", "brand.vendor", "The DISCO project"),
-            contact: text(&mut table, "contact", "brand.contact", "The DISCO project <hello@disco.example>"),
-            url: text(&mut table, "url", "brand.url", "https://disco.example"),
-            license: text(&mut table, "license", "brand.license", "Apache-2.0"),
-            summary: text(
-                &mut table,
-                "summary",
-                "brand.summary",
-                "Configuration management without surprises",
-            ),
+            display_name: text(&mut table, "display_name"),
+            vendor: text(&mut table, "vendor"),
+            contact: text(&mut table, "contact"),
+            url: text(&mut table, "url"),
+            license: text(&mut table, "license"),
+            summary: text(&mut table, "summary"),
             version: {
                 let version = table.string("version");
                 self.checked(version, "brand.version", checks::version)
@@ -118,7 +116,8 @@ impl<'a> Resolution<'a> {
             },
             release: {
                 let release = table.string("release");
-                self.checked(release, "brand.release", checks::release).unwrap_or_else(|| "1".to_owned())
+                self.checked(release, "brand.release", checks::release)
+                    .unwrap_or_else(|| default_text("brand.release"))
             },
         };
         table.finish();
@@ -137,10 +136,10 @@ impl<'a> Resolution<'a> {
             self.checked(value, &format!("paths.{key}"), check).unwrap_or(default)
         };
         let paths = Paths {
-            bindir: path("bindir", "/usr/sbin".to_owned(), checks::path),
+            bindir: path("bindir", default_text("paths.bindir"), checks::path),
             etcdir: path("etcdir", format!("/etc/{binary}"), checks::own_folder),
             vardir: path("vardir", vardir, checks::own_folder),
-            logdir: path("logdir", "/var/log".to_owned(), checks::path),
+            logdir: path("logdir", default_text("paths.logdir"), checks::path),
         };
         table.finish();
         for (key, inside) in [("bindir", &paths.bindir), ("etcdir", &paths.etcdir), ("logdir", &paths.logdir)]
@@ -161,8 +160,8 @@ impl<'a> Resolution<'a> {
     }
 
     fn features(&self, mut table: TableReader<'a>) -> Features {
-        let live = table.flag("live").is_none_or(Spanned::into_inner);
-        let provisioning = table.flag("provisioning").is_some_and(Spanned::into_inner);
+        let live = flag(table.flag("live"), "features.live");
+        let provisioning = flag(table.flag("provisioning"), "features.provisioning");
         let plaintext = table.flag("plaintext-brokers");
         if let Some(plaintext) = &plaintext
             && *plaintext.get_ref()
@@ -178,19 +177,19 @@ impl<'a> Resolution<'a> {
             );
         }
         table.finish();
-        Features { live, provisioning, plaintext_brokers: plaintext.is_some_and(Spanned::into_inner) }
+        Features { live, provisioning, plaintext_brokers: flag(plaintext, "features.plaintext-brokers") }
     }
 
     fn client(&self, mut table: TableReader<'a>) -> Client {
-        let mut text = |key: &'static str, default: &str, check: fn(&str) -> Option<Fault>| {
-            let value = table.string(key);
-            self.checked(value, &format!("client.{key}"), check).unwrap_or_else(|| default.to_owned())
+        let mut text = |key: &'static str, check: fn(&str) -> Option<Fault>| {
+            let (value, dotted) = (table.string(key), format!("client.{key}"));
+            self.checked(value, &dotted, check).unwrap_or_else(|| default_text(&dotted))
         };
         let client = Client {
-            server: text("server", "", |_| None),
-            rsync: text("rsync", "rsync -aWH", checks::command),
-            interval: text("interval", "30m", checks::interval),
-            splay: text("splay", "5m", checks::time_span),
+            server: text("server", |_| None),
+            rsync: text("rsync", checks::command),
+            interval: text("interval", checks::interval),
+            splay: text("splay", checks::time_span),
         };
         table.finish();
         client
@@ -200,15 +199,17 @@ impl<'a> Resolution<'a> {
         let tls = table.flag("tls");
         self.refuse_plaintext(&tls, "security.tls", features);
         let security = Security {
-            tls: tls.is_none_or(Spanned::into_inner),
-            message_security: table.flag("message_security").is_none_or(Spanned::into_inner),
+            tls: flag(tls, "security.tls"),
+            message_security: flag(table.flag("message_security"), "security.message_security"),
         };
         table.finish();
         security
     }
 
     fn broker(&self, mut table: TableReader<'a>) -> Broker {
-        let max_clients = table.count("max_clients").map_or(50_000, Spanned::into_inner);
+        let max_clients = table
+            .count("max_clients")
+            .map_or_else(|| default_count("broker.max_clients"), Spanned::into_inner);
         table.finish();
         Broker { max_clients }
     }
@@ -267,7 +268,7 @@ impl<'a> Resolution<'a> {
         features: &Features,
         has_resolver: bool,
         warnings: &mut Vec<String>,
-    ) -> (Provisioning, Option<String>) {
+    ) -> (Provisioning, Token) {
         let default = table.flag("default");
         let brokers = table.strings("brokers");
         let tls = table.flag("tls");
@@ -326,21 +327,21 @@ impl<'a> Resolution<'a> {
             let value = value.filter(|text| !text.get_ref().is_empty());
             self.checked(value, key, checks::path).unwrap_or_default()
         };
-        let (token, token_variable) = match secret {
+        let token = match secret {
             Some(reference) if features.provisioning => self.token(reference, brand, warnings),
-            _ => (None, None),
+            _ => Token::default(),
         };
         let resolved = Provisioning {
-            default: default.is_some_and(Spanned::into_inner),
+            default: flag(default, "provisioning.default"),
             brokers: self.brokers(brokers),
-            tls: tls.is_none_or(Spanned::into_inner),
+            tls: flag(tls, "provisioning.tls"),
             ca: self.ca(ca),
-            token: token.unwrap_or_default(),
+            token: token.digest.clone(),
             registration_data: checked_path(registration_data, "provisioning.registration_data"),
             facts: checked_path(facts, "provisioning.facts"),
             status_file: checked_path(status_file, "provisioning.status_file"),
         };
-        (resolved, token_variable)
+        (resolved, token)
     }
 
     fn refuse_plaintext(&self, tls: &Option<Spanned<bool>>, key: &str, features: &Features) {
@@ -402,13 +403,7 @@ impl<'a> Resolution<'a> {
         }
     }
 
-    /// The PHC string, and the environment variable that held the token.
-    fn token(
-        &self,
-        reference: Spanned<Reference>,
-        brand: &Brand,
-        warnings: &mut Vec<String>,
-    ) -> (Option<String>, Option<String>) {
+    fn token(&self, reference: Spanned<Reference>, brand: &Brand, warnings: &mut Vec<String>) -> Token {
         let span = reference.span();
         let refuse = |what: String, cure: &str| {
             self.problems.add(Problem::at(span.clone(), what, "the token comes from here").cure(cure));
@@ -424,7 +419,7 @@ impl<'a> Resolution<'a> {
                             format!("the environment variable `{name}` is not UTF-8"),
                             "set it to printable characters",
                         );
-                        return (None, Some(name));
+                        return Token::none(Some(name));
                     }
                     None => {
                         refuse(
@@ -433,7 +428,7 @@ impl<'a> Resolution<'a> {
                                 "set it for this command, such as by `{name}=… cargo xtask build …` from a secret store"
                             ),
                         );
-                        return (None, Some(name));
+                        return Token::none(Some(name));
                     }
                 }
             }
@@ -450,7 +445,7 @@ impl<'a> Resolution<'a> {
                             format!("the file of the token cannot be read: {}: {why}", file.display()),
                             "write the token into that file, or name another, relative to the spec",
                         );
-                        return (None, None);
+                        return Token::none(None);
                     }
                 }
             }
@@ -460,7 +455,7 @@ impl<'a> Resolution<'a> {
                 what.to_owned(),
                 "use 1 to 128 printable characters, such as from `openssl rand -base64 24`",
             );
-            return (None, variable);
+            return Token::none(variable);
         }
         let bits = token::estimated_bits(&token);
         if bits < token::WEAK_BELOW_BITS {
@@ -472,10 +467,10 @@ impl<'a> Resolution<'a> {
             ));
         }
         match token::stretch(&brand.name, &token) {
-            Ok(phc) => (Some(phc), variable),
+            Ok(digest) => Token { digest, variable, identity: TokenIdentity::of(&token) },
             Err(why) => {
                 refuse(format!("the token cannot be digested: {why}"), "this is a fault of xtask");
-                (None, variable)
+                Token::none(variable)
             }
         }
     }
@@ -528,8 +523,8 @@ impl<'a> Resolution<'a> {
                 name: name.into_inner(),
                 format,
                 dist,
-                group: child.group.or_else(|| defaults.group.clone()).unwrap_or_else(|| GROUP.to_owned()),
-                manage_conf: child.manage_conf.or(defaults.manage_conf).unwrap_or(true),
+                group: child.group.or_else(|| defaults.group.clone()).unwrap_or_else(group),
+                manage_conf: child.manage_conf.or(defaults.manage_conf).unwrap_or_else(manage_conf),
             });
         }
         if packages.is_empty() {
@@ -543,8 +538,8 @@ impl<'a> Resolution<'a> {
                         (Format::Rpm, Some(dist)) => dist.get_ref().clone(),
                         _ => String::new(),
                     },
-                    group: defaults.group.clone().unwrap_or_else(|| GROUP.to_owned()),
-                    manage_conf: defaults.manage_conf.unwrap_or(true),
+                    group: defaults.group.clone().unwrap_or_else(group),
+                    manage_conf: defaults.manage_conf.unwrap_or_else(manage_conf),
                 })
                 .collect();
         }
@@ -614,8 +609,34 @@ impl<'a> Resolution<'a> {
     }
 }
 
-/// Group of an rpm that does not say one.
-const GROUP: &str = "System Environment/Base";
+/// A flag, or its default.
+fn flag(value: Option<Spanned<bool>>, dotted: &str) -> bool {
+    value.map_or_else(|| default_flag(dotted), Spanned::into_inner)
+}
+
+fn group() -> String {
+    default_text("packages.group")
+}
+
+fn manage_conf() -> bool {
+    default_flag("packages.manage_conf")
+}
+
+/// What is left of a token once it was read.
+#[derive(Default)]
+struct Token {
+    /// PHC string, empty for none.
+    digest: String,
+    /// The environment variable that held it.
+    variable: Option<String>,
+    identity: TokenIdentity,
+}
+
+impl Token {
+    fn none(variable: Option<String>) -> Self {
+        Token { variable, ..Token::default() }
+    }
+}
 
 struct PackageTable {
     format: Option<Spanned<Format>>,
