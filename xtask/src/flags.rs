@@ -4,12 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-/// Builds, packages and tests DISCO.
-///
-/// A TOML file, the spec, says what an appliance is: its name, its paths, what is compiled in, where it is provisioned.
-/// From it comes one binary with everything fixed inside, an rpm and a deb.
+/// The whole command line.
 #[derive(Debug, Parser)]
 #[command(
+    about = "\
+Builds, packages and tests DISCO.
+
+A TOML file, the spec, says what an appliance is: its name, its paths, what is compiled in, where it is provisioned.
+From it comes one binary with everything fixed inside, an rpm and a deb.",
     name = "cargo xtask",
     bin_name = "cargo xtask",
     arg_required_else_help = true,
@@ -18,6 +20,7 @@ use clap::{Args, Parser, Subcommand};
 Examples:
   cargo xtask build                              the stock `disco` from buildspec.toml, into dist/disco/
   cargo xtask build --spec examples/acme.toml    a branded appliance, into dist/acme/
+  cargo xtask spec init my.toml                  a commented start for a spec of your own
   cargo xtask spec check --spec my.toml          is the spec good?
   cargo xtask demo                               the whole product on a throw-away node
   cargo xtask test                               everything that must hold before a commit"
