@@ -1,21 +1,24 @@
 //! `dance`: one whole run, noop or live.
 
-use std::io::Write;
+use std::io::IsTerminal;
 
 use clap::Args;
 
 use crate::Appliance;
 use crate::cli::error::CommandError;
 use crate::cli::exit;
-use crate::cli::output::Lines;
+use crate::cli::explain::explain;
+use crate::cli::output::{Lines, answer};
 use crate::disco::Mode;
 use crate::disco::dance::{self, DanceError, Request};
+use crate::disco::diff::Format;
 use crate::disco::fetch::FetchError;
 use crate::disco::merge::MergeError;
 use crate::disco::module::ModuleName;
 use crate::disco::params::NodeName;
 use crate::disco::report::Run;
-use crate::disco::settings::Settings;
+use crate::disco::secrets::Secrets;
+use crate::disco::settings::{Baked, Flags, Settings, Sources};
 use crate::features;
 use crate::server_conf::ServerConf;
 
@@ -28,7 +31,12 @@ use crate::server_conf::ServerConf;
 Examples:
   dance --noop                          what would a run change here?
   dance --noop --module testmodule-1.0  the same for one module and what it requires
+  dance --noop --diff=unified           differences as `diff -u` writes them
   dance --noop --json | jq .changes[].path
+  dance --explain                       where does each setting come from?
+
+Settings come from flags, the environment (DISCO_SERVER, DISCO_RSYNC, DISCO_DIFF), parameters on the node,
+server.conf (plugin.disco.…) and the brand, in this order.
 
 Exit codes:
   0 fine, 1 could not run or something failed; with --detailed-exitcodes:
@@ -46,9 +54,18 @@ pub(super) struct Arguments {
     /// Where the universe is: user@host, rsync://host:port or a directory [default: parameters, server.conf, baked]
     #[arg(long, value_name = "URI")]
     server: Option<String>,
-    /// Do not show what differs inside files
-    #[arg(long)]
+    /// How to show what differs inside files: normal, unified or none [default: parameters, server.conf, normal]
+    #[arg(long, value_name = "FORMAT")]
+    diff: Option<String>,
+    /// Do not show what differs inside files; the same as --diff=none
+    #[arg(long, conflicts_with = "diff")]
     no_diff: bool,
+    /// Show what differs inside secret files too; only on a terminal, and never kept
+    #[arg(long, conflicts_with = "json")]
+    show_secrets: bool,
+    /// Print every setting with where it comes from, and what the sandbox would look like; run nothing
+    #[arg(long)]
+    explain: bool,
     /// Print one JSON object (schema disco.run.v1) instead of lines
     #[arg(long)]
     json: bool,
@@ -66,18 +83,39 @@ pub(super) fn run(appliance: &Appliance, arguments: &Arguments) -> Result<u8, Co
         return Err(CommandError::new(format!("this build of {} cannot change a host", brand.binary))
             .hint("run it with --noop to see what would change"));
     }
+    if arguments.show_secrets && !std::io::stdout().is_terminal() {
+        return Err(CommandError::new("secrets are shown on a terminal only, and standard output is none")
+            .hint("run it without --show-secrets, or without the pipe"));
+    }
     let conf = ServerConf::read(&etcdir.join("server.conf"))?;
-    let baked = [brand.client.server, brand.client.rsync];
+    let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let flags = Flags {
+        server: arguments.server.clone(),
+        diff: arguments.diff.clone().or_else(|| arguments.no_diff.then(|| "none".to_owned())),
+    };
+    let sources = Sources { environment: &environment, vardir: &vardir, conf: &conf };
+    let baked = Baked { server: brand.client.server, rsync: brand.client.rsync };
     let request = Request {
         mode: if noop { Mode::Noop } else { Mode::Live },
         node: node_name(arguments)?,
         modules: arguments.modules.iter().map(|name| ModuleName::new(name)).collect::<Result<_, _>>()?,
-        settings: Settings::resolve(arguments.server.clone(), &vardir, &conf, baked),
+        settings: Settings::resolve(&flags, sources, baked)?,
+        secrets: if arguments.show_secrets { Secrets::Shown } else { Secrets::Hidden },
         vardir,
         etcdir,
     };
+    if arguments.explain {
+        let mode = match (arguments.noop, noop) {
+            (true, _) => "from the command line",
+            (false, true) => "from NOOP in the environment",
+            (false, false) => "neither --noop nor NOOP asks for a noop",
+        };
+        let node = if arguments.node.is_some() { "from the command line" } else { "from the host name" };
+        return answer(&explain(&request, mode, node)?);
+    }
 
-    let mut lines = (!arguments.json).then(|| Lines::on_stdout(!arguments.no_diff));
+    let shows_diffs = request.settings.diff.value != Format::None;
+    let mut lines = (!arguments.json).then(|| Lines::on_stdout(shows_diffs));
     let outcome = dance::dance(&request, &mut |event| {
         if let Some(lines) = &mut lines {
             lines.event(&event);
@@ -89,7 +127,9 @@ pub(super) fn run(appliance: &Appliance, arguments: &Arguments) -> Result<u8, Co
             lines.write(&format!("{}\n", run.verdict()));
             lines.finish()?;
         }
-        None => writeln!(std::io::stdout().lock(), "{}", serde_json::to_string_pretty(&run)?)?,
+        None => {
+            answer(&format!("{}\n", serde_json::to_string_pretty(&run)?))?;
+        }
     }
     Ok(exit_code(&run, arguments.detailed_exitcodes))
 }
@@ -103,7 +143,7 @@ fn node_name(arguments: &Arguments) -> Result<NodeName, CommandError> {
 }
 
 fn exit_code(run: &Run, detailed: bool) -> u8 {
-    let (changes, failures) = (!run.changes.is_empty(), run.failed() > 0);
+    let (changes, failures) = (run.told().next().is_some(), run.failed() > 0);
     match (detailed, changes, failures) {
         (true, true, true) => exit::CHANGES_AND_FAILURES,
         (true, false, true) => exit::FAILURES,

@@ -3,6 +3,9 @@
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
+use crate::cli::error::CommandError;
+use crate::cli::exit;
+use crate::cli::progress::Progress;
 use crate::disco::changes::{Change, Entry, Kind};
 use crate::disco::dance::Event;
 use crate::disco::diff::Content;
@@ -38,6 +41,7 @@ impl Colour {
 pub(super) struct Lines {
     colour: Colour,
     diffs: bool,
+    progress: Progress,
     out: io::StdoutLock<'static>,
     broken: Option<io::Error>,
 }
@@ -46,7 +50,7 @@ impl Lines {
     /// Lines on standard output; `diffs` decides whether contents are shown.
     pub(super) fn on_stdout(diffs: bool) -> Self {
         let out = io::stdout().lock();
-        Lines { colour: Colour::of(&out), diffs, out, broken: None }
+        Lines { colour: Colour::of(&out), diffs, progress: Progress::on_stderr(), out, broken: None }
     }
 
     /// One line with its prefix: `info`, `warning`, `error` or `report`.
@@ -57,6 +61,7 @@ impl Lines {
 
     /// Text as it is.
     pub(super) fn write(&mut self, text: &str) {
+        self.progress.clear();
         if self.broken.is_none() {
             let written = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
             self.broken = written.err();
@@ -66,6 +71,7 @@ impl Lines {
     /// One event of a dance.
     pub(super) fn event(&mut self, event: &Event<'_>) {
         match event {
+            Event::Busy { with } => self.progress.say(with),
             Event::Absent { module, line } => self.say("error", &format!("{module}: {line}")),
             Event::Discovered { module, by } => {
                 self.say("info", &format!("Discovered dependency : {module} (required by {by})"));
@@ -78,6 +84,7 @@ impl Lines {
                 self.say("warning", &format!("Skipping {module} : it requires {because}, which failed"));
             }
             Event::Failed { module, why } => self.say("error", &format!("{module}: {why}")),
+            Event::Changed { change } if change.noise => {}
             Event::Changed { change } => self.change(change),
         }
     }
@@ -90,17 +97,12 @@ impl Lines {
         }
     }
 
-    fn change(&mut self, change: &Change) {
+    /// One change: its line, and what differs inside.
+    pub(super) fn change(&mut self, change: &Change) {
         self.say("info", &change_line(change));
-        if !self.diffs {
-            return;
-        }
-        match &change.content {
-            Content::Same => {}
-            Content::Text(text) => self.write(text),
-            Content::Binary => self.write("(binary content, not shown)\n"),
-            Content::Long => self.write("(long content, not shown)\n"),
-            Content::Secret => self.write("(others may not read this file, so its content is not shown)\n"),
+        if self.diffs {
+            let text = content_text(change, change.withheld.as_ref().unwrap_or(&change.content));
+            self.write(&text);
         }
     }
 
@@ -111,6 +113,60 @@ impl Lines {
             _ => Ok(()),
         }
     }
+}
+
+/// What differs inside a path, or why that is not shown; nothing where nothing differs.
+pub(super) fn content_text(change: &Change, content: &Content) -> String {
+    let sizes = || {
+        let side = |entry: &Option<Entry>| match entry {
+            Some(entry) => {
+                let digest = entry.md5.as_deref().map(|md5| format!(" with md5 {md5}"));
+                format!("{} bytes{}", entry.size, digest.unwrap_or_default())
+            }
+            None => "nothing".to_owned(),
+        };
+        format!("{} => {}", side(&change.before), side(&change.after))
+    };
+    match content {
+        Content::Same => String::new(),
+        Content::Text(text) if text.starts_with("@@ ") => {
+            let side = |entry: &Option<Entry>| match entry {
+                Some(_) => change.path.to_string(),
+                None => "/dev/null".to_owned(),
+            };
+            format!("--- {}\n+++ {}\n{text}", side(&change.before), side(&change.after))
+        }
+        Content::Text(text) => text.clone(),
+        Content::Binary => "(binary content, not shown)\n".to_owned(),
+        Content::Long => "(long content, not shown)\n".to_owned(),
+        Content::Secret => format!("(secret content, not shown: {})\n", sizes()),
+    }
+}
+
+/// Writes an answer to standard output. A reader that went away is nobody's failure.
+pub(super) fn answer(text: &str) -> Result<u8, CommandError> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(exit::FINE),
+    }
+}
+
+/// Rows of cells as text, each column as wide as its widest cell; the last one ragged.
+pub(super) fn columns(rows: &[Vec<String>], indent: &str) -> String {
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width =
+        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..count).map(|column| width(column).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::from(indent);
+        for (cell, width) in row.iter().zip(&widths) {
+            write!(line, "{cell:<width$}  ").expect("text grows in memory");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
 }
 
 /// The grammar of the original: `File: file: PATH : Created : field=[value] …`.

@@ -16,8 +16,9 @@ use md5::{Digest, Md5};
 use nix::unistd::{Gid, Group, Uid, User};
 use serde::{Deserialize, Serialize};
 
-use crate::disco::diff::{Content, LONGEST_TEXT};
+use crate::disco::diff::{Content, Format, LONGEST_TEXT};
 use crate::disco::sandbox::Sandbox;
+use crate::disco::secrets::{self, Secrets};
 
 /// One path that differs from the live system.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,6 +31,13 @@ pub struct Change {
     pub after: Option<Entry>,
     /// What can be shown of the content.
     pub content: Content,
+    /// What differs inside a file whose content is secret; only for a person who asked for it, never kept or printed as
+    /// JSON.
+    #[serde(skip)]
+    pub withheld: Option<Content>,
+    /// Whether the path is only noise: neither shown nor counted with the others, and merged like any other.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub noise: bool,
     /// A new directory like any other, of which what lies in it tells already; neither shown nor counted by itself.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub implied: bool,
@@ -207,15 +215,30 @@ fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> ScanError {
     move |source| ScanError { path, source }
 }
 
+/// How contents are shown.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Show {
+    /// In which format.
+    pub format: Format,
+    /// Whether what secret files hold is kept at hand, for a person who asked for it.
+    pub secrets: Secrets,
+}
+
 /// Finds the changes of a sandbox, again and again while modules run in it; what did not move since the last time is
 /// not read again.
 #[derive(Debug, Default)]
 pub struct Scanner {
+    show: Show,
     known: BTreeMap<PathBuf, (Identity, Option<Identity>, Option<Change>)>,
     found: Vec<Change>,
 }
 
 impl Scanner {
+    /// A scanner that shows contents like this.
+    pub fn showing(show: Show) -> Self {
+        Scanner { show, ..Scanner::default() }
+    }
+
     /// All changes of the sandbox, sorted by path.
     ///
     /// # Errors
@@ -308,7 +331,7 @@ impl Scanner {
             self.found.extend(change.clone());
             return Ok(());
         }
-        let change = look_closely(live, before.as_ref(), &walk.merged(live), after)?;
+        let change = look_closely(live, before.as_ref(), &walk.merged(live), after, self.show)?;
         self.found.extend(change.clone());
         self.known.insert(live.to_owned(), (states.0, states.1, change));
         Ok(())
@@ -351,6 +374,7 @@ fn look_closely(
     before: Option<&Metadata>,
     merged: &Path,
     after: Option<&Metadata>,
+    show: Show,
 ) -> Result<Option<Change>, ScanError> {
     let device = before.map(MetadataExt::dev).or_else(|| {
         let nearest = live.ancestors().skip(1).find_map(|parent| fs::symlink_metadata(parent).ok());
@@ -364,20 +388,24 @@ fn look_closely(
     {
         return Ok(None);
     }
-    let secret = [&before, &after].into_iter().flatten().any(|(entry, _)| entry.is_secret());
-    let content = match (&before, &after) {
-        _ if digest(&before) == digest(&after) => Content::Same,
-        _ if secret => Content::Secret,
-        _ => match (text(&before), text(&after)) {
-            (Some(old), Some(new)) => Content::between(old, new),
-            _ => Content::Long,
-        },
+    let content = || match (text(&before), text(&after)) {
+        (Some(old), Some(new)) => Content::between(old, new, show.format),
+        _ => Content::Long,
+    };
+    let secret = secrets::is_known(live)
+        || [&before, &after].into_iter().flatten().any(|(entry, _)| entry.is_secret());
+    let (content, withheld) = match secret {
+        _ if digest(&before) == digest(&after) => (Content::Same, None),
+        true => (Content::Secret, (show.secrets == Secrets::Shown).then(content)),
+        false => (content(), None),
     };
     Ok(Some(Change {
         path: HostPath(live.to_owned()),
         before: before.map(|(entry, _)| entry),
         after: after.map(|(entry, _)| entry),
         content,
+        withheld,
+        noise: false,
         implied: false,
     }))
 }

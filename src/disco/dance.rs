@@ -8,19 +8,21 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::disco::Mode;
-use crate::disco::changes::{Change, ScanError, Scanner};
+use crate::disco::changes::{Change, ScanError, Scanner, Show};
 use crate::disco::fetch::{self, FetchError, Fetched, Universe};
 use crate::disco::history::{History, HistoryError};
 use crate::disco::lock::Lock;
 pub use crate::disco::lock::LockError;
 use crate::disco::merge::{self, MergeError};
 use crate::disco::module::{Module, ModuleError, ModuleName, Relation};
+use crate::disco::noise::{Noise, NoiseError};
 use crate::disco::order::{self, CycleError};
 use crate::disco::params::{self, NodeName, ParametersError};
 use crate::disco::report::{ModuleRun, Outcome, Run, SCHEMA, Step, Usage};
 use crate::disco::sandbox::probe::{self, ProbeError};
 use crate::disco::sandbox::shadow::{self, CommandListError, HeldBack};
 use crate::disco::sandbox::{Sandbox, SandboxError, Scratch};
+use crate::disco::secrets::Secrets;
 use crate::disco::settings::Settings;
 use crate::disco::spin::{Spun, Stage, Trouble};
 
@@ -33,8 +35,10 @@ pub struct Request {
     pub node: NodeName,
     /// Only these modules and what they require; empty: those that the parameters name.
     pub modules: Vec<ModuleName>,
-    /// Where the universe is.
+    /// Where the universe is, and how the client behaves.
     pub settings: Settings,
+    /// Whether what secret files hold is shown to whoever watches.
+    pub secrets: Secrets,
     /// State directory of the brand.
     pub vardir: PathBuf,
     /// Configuration directory of the brand.
@@ -45,6 +49,8 @@ pub struct Request {
 #[derive(Debug)]
 #[expect(missing_docs, reason = "the fields are what their names say")]
 pub enum Event<'a> {
+    /// What the run is busy with from now on.
+    Busy { with: &'a str },
     /// A module lacks a part; the line is rsync's.
     Absent { module: &'a str, line: &'a str },
     /// A module that another one requires.
@@ -102,6 +108,9 @@ pub enum DanceError {
     /// The lists of commands to hold back.
     #[error(transparent)]
     Commands(#[from] CommandListError),
+    /// The lists of noise.
+    #[error(transparent)]
+    Noise(#[from] NoiseError),
     /// The sandbox.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
@@ -124,6 +133,7 @@ pub enum DanceError {
 pub fn dance(request: &Request, watch: Watch<'_>) -> Result<Run, DanceError> {
     let started = Instant::now();
     probe::check()?;
+    let noise = Noise::read(&request.etcdir.join("noise.d"))?;
     let _lock = Lock::take(&request.vardir)?;
     let history = History::of(&request.vardir);
     let universe = Universe::new(&request.settings.server.value, &request.settings.rsync.value)?;
@@ -135,21 +145,26 @@ pub fn dance(request: &Request, watch: Watch<'_>) -> Result<Run, DanceError> {
         started: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         seconds: 0.0,
         modules: Vec::new(),
+        edges: Vec::new(),
         internal: Vec::new(),
+        diff: request.settings.diff.value,
         changes: Vec::new(),
         held_back: Vec::new(),
         merged: false,
     };
 
+    watch(Event::Busy { with: "fetching parameters" });
     let parameters = universe.fetch_parameters(&request.vardir, &request.node)?;
-    run.internal.push(Step { kind: "fetch_params".into(), item: None, usage: parameters.usage });
+    run.internal.push(Step::new("fetch_params", None, started, parameters.began, parameters.usage));
     let wanted = match request.modules.as_slice() {
         [] => params::wanted_modules(&request.vardir, &request.node)?,
         only => only.to_vec(),
     };
-    let (modules, fetched) = gather(&universe, &request.vardir, wanted, watch)?;
+    let (modules, fetched) = gather(started, &universe, &request.vardir, wanted, watch)?;
     let modules = order::sort(modules)?;
+    run.edges = order::edges(&modules);
 
+    watch(Event::Busy { with: "putting the sandbox together" });
     let scratch = Scratch::make(&request.vardir)?;
     let effective = scratch.path().join("parameters");
     params::write_effective(&request.vardir, &request.node, &modules, &effective)?;
@@ -163,9 +178,11 @@ pub fn dance(request: &Request, watch: Watch<'_>) -> Result<Run, DanceError> {
         watch(Event::Note { text: note });
     }
 
-    let mut scanner = Scanner::default();
-    for module in &modules {
-        let fetch = Step { kind: "fetch".into(), item: None, usage: fetched[&module.name] };
+    let mut scanner =
+        Scanner::showing(Show { format: request.settings.diff.value, secrets: request.secrets });
+    for (number, module) in (1..).zip(&modules) {
+        watch(Event::Busy { with: &format!("module {number} of {}: {}", modules.len(), module.name) });
+        let fetch = fetched[&module.name].clone();
         let mut done =
             ModuleRun { name: module.name.to_string(), outcome: Outcome::Done, steps: vec![fetch] };
         if let Some(because) = broken_need(module, &modules, &run.modules) {
@@ -176,7 +193,8 @@ pub fn dance(request: &Request, watch: Watch<'_>) -> Result<Run, DanceError> {
         }
         watch(Event::Processing { module: &done.name });
         let mut spun = Spun::default();
-        let mut stage = Stage { mode: request.mode, node: &request.node, sandbox: &mut sandbox };
+        let mut stage =
+            Stage { mode: request.mode, began: started, node: &request.node, sandbox: &mut sandbox };
         match stage.spin(module, &mut spun, watch) {
             Ok(()) => {}
             Err(Trouble::Module(error)) => {
@@ -189,22 +207,21 @@ pub fn dance(request: &Request, watch: Watch<'_>) -> Result<Run, DanceError> {
         done.steps.append(&mut spun.steps);
         run.held_back.append(&mut spun.held_back);
         let scan = Instant::now();
-        let changes = scanner.scan(&sandbox)?;
+        let mut changes = scanner.scan(&sandbox)?;
+        noise.mark(&mut changes);
         tell_new(&run.changes, &changes, watch);
         run.changes = changes;
-        done.steps.push(Step { kind: "diff".into(), item: None, usage: Usage::timed(scan.elapsed()) });
+        done.steps.push(Step::new("diff", None, started, scan, Usage::timed(scan.elapsed())));
         run.modules.push(done);
     }
 
     let merged = match request.mode {
         Mode::Live if run.failed() == 0 => {
+            watch(Event::Busy { with: "merging" });
             let merge_started = Instant::now();
             let merged = merge::merge(&run.changes, &sandbox.root_path(), began);
-            run.internal.push(Step {
-                kind: "merge".into(),
-                item: None,
-                usage: Usage::timed(merge_started.elapsed()),
-            });
+            let usage = Usage::timed(merge_started.elapsed());
+            run.internal.push(Step::new("merge", None, started, merge_started, usage));
             run.merged = merged.is_ok();
             merged.map_err(DanceError::Merge)
         }
@@ -229,25 +246,27 @@ fn with_causes(error: &dyn Error) -> String {
 
 /// Fetches the wanted modules and whatever they require, until nothing new appears.
 fn gather(
+    started: Instant,
     universe: &Universe,
     vardir: &Path,
     wanted: Vec<ModuleName>,
     watch: Watch<'_>,
-) -> Result<(Vec<Module>, BTreeMap<ModuleName, Usage>), DanceError> {
+) -> Result<(Vec<Module>, BTreeMap<ModuleName, Step>), DanceError> {
     let mut modules: Vec<Module> = Vec::new();
-    let mut usages = BTreeMap::new();
+    let mut steps = BTreeMap::new();
     let mut next: Vec<(ModuleName, Option<ModuleName>)> =
         wanted.into_iter().map(|name| (name, None)).collect();
     while !next.is_empty() {
         let names: Vec<ModuleName> = next.iter().map(|(name, _)| name.clone()).collect();
+        watch(Event::Busy { with: &format!("fetching {} modules", names.len()) });
         let fetched = universe.fetch_modules(vardir, &names).map_err(|error| explain(error, &next))?;
-        for Fetched { module, usage, absent } in fetched {
+        for Fetched { module, began, usage, absent } in fetched {
             let Some(name) = module else { continue };
             for line in &absent {
                 watch(Event::Absent { module: name.as_str(), line });
             }
             modules.push(Module::read(name.clone(), fetch::directory_of(vardir, &name))?);
-            usages.insert(name, usage);
+            steps.insert(name, Step::new("fetch", None, started, began, usage));
         }
         next = order::missing(&modules).into_iter().map(|(name, by)| (name, Some(by))).collect();
         for (name, by) in &next {
@@ -255,7 +274,7 @@ fn gather(
             watch(Event::Discovered { module: name.as_str(), by });
         }
     }
-    Ok((modules, usages))
+    Ok((modules, steps))
 }
 
 /// Adds who wanted a module that could not be fetched.

@@ -1,10 +1,52 @@
-//! The text of a change: two contents in the normal format of the `diff` command, or the reason why there is none.
+//! The text of a change: two contents in a format of the `diff` command, or the reason why there is none.
+
+use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use similar::{DiffOp, TextDiff};
+use similar::{ChangeTag, DiffOp, TextDiff};
 
 /// Longest content that is compared line by line; what is longer is told by size and digest.
 pub const LONGEST_TEXT: u64 = 1 << 20;
+
+/// Lines around a difference in the unified format, as `diff -u` has them.
+const CONTEXT: usize = 3;
+
+/// How what differs inside a file is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// The normal format of `diff`, as the original wrote it.
+    #[default]
+    Normal,
+    /// The unified format, with lines around each difference.
+    Unified,
+    /// Not at all; reports keep the normal format.
+    None,
+}
+
+impl FromStr for Format {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "normal" => Ok(Format::Normal),
+            "unified" => Ok(Format::Unified),
+            "none" => Ok(Format::None),
+            _ => Err("write `normal`, `unified` or `none`"),
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Format::Normal => "normal",
+            Format::Unified => "unified",
+            Format::None => "none",
+        })
+    }
+}
 
 /// What can be shown of a change's content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,19 +54,19 @@ pub const LONGEST_TEXT: u64 = 1 << 20;
 pub enum Content {
     /// The content is what it was, or there is none.
     Same,
-    /// The differing lines, in the normal format of `diff`.
+    /// The differing lines, in the normal format of `diff` or as hunks of the unified one.
     Text(String),
     /// At least one side is no text.
     Binary,
     /// At least one side is longer than [`LONGEST_TEXT`].
     Long,
-    /// Others may not read the file, so its content is not shown either.
+    /// Others may not read the file, or it is known to hold secrets, so its content is not shown either.
     Secret,
 }
 
 impl Content {
     /// Compares two contents.
-    pub fn between(old: &[u8], new: &[u8]) -> Self {
+    pub fn between(old: &[u8], new: &[u8], format: Format) -> Self {
         if old == new {
             return Content::Same;
         }
@@ -32,7 +74,10 @@ impl Content {
             return Content::Long;
         }
         match (as_text(old), as_text(new)) {
-            (Some(old), Some(new)) => Content::Text(normal_format(old, new)),
+            (Some(old), Some(new)) => Content::Text(match format {
+                Format::Normal | Format::None => normal_format(old, new),
+                Format::Unified => unified_hunks(old, new),
+            }),
             _ => Content::Binary,
         }
     }
@@ -56,13 +101,31 @@ fn normal_format(old: &str, new: &str) -> String {
         };
         text.push_str(&format!("{}{letter}{}\n", lines(&old_lines), lines(&new_lines)));
         for at in old_lines.clone() {
-            push_line(&mut text, "<", diff.old_slice(at).unwrap_or_default());
+            push_line(&mut text, "< ", diff.old_slice(at).unwrap_or_default());
         }
         if letter == 'c' {
             text.push_str("---\n");
         }
         for at in new_lines {
-            push_line(&mut text, ">", diff.new_slice(at).unwrap_or_default());
+            push_line(&mut text, "> ", diff.new_slice(at).unwrap_or_default());
+        }
+    }
+    text
+}
+
+/// The unified format without the two lines that name the files (POSIX, diff, "Diff -u or -U Output Format").
+fn unified_hunks(old: &str, new: &str) -> String {
+    let diff = TextDiff::from_lines(old, new);
+    let mut text = String::new();
+    for hunk in diff.unified_diff().context_radius(CONTEXT).iter_hunks() {
+        text.push_str(&format!("{}\n", hunk.header()));
+        for change in hunk.iter_changes() {
+            let mark = match change.tag() {
+                ChangeTag::Equal => " ",
+                ChangeTag::Delete => "-",
+                ChangeTag::Insert => "+",
+            };
+            push_line(&mut text, mark, change.value());
         }
     }
     text
@@ -80,7 +143,6 @@ fn lines(range: &std::ops::Range<usize>) -> String {
 /// Control characters are shown, not obeyed: a file must not write to the reader's terminal.
 fn push_line(text: &mut String, mark: &str, line: &str) {
     text.push_str(mark);
-    text.push(' ');
     let body = line.strip_suffix('\n');
     for c in body.unwrap_or(line).chars() {
         if c.is_control() && c != '\t' {
@@ -100,7 +162,11 @@ mod tests {
     use super::*;
 
     fn text(old: &str, new: &str) -> String {
-        match Content::between(old.as_bytes(), new.as_bytes()) {
+        text_in(Format::Normal, old, new)
+    }
+
+    fn text_in(format: Format, old: &str, new: &str) -> String {
+        match Content::between(old.as_bytes(), new.as_bytes(), format) {
             Content::Text(text) => text,
             other => panic!("{other:?}"),
         }
@@ -123,8 +189,14 @@ mod tests {
         {
             std::fs::write(&one, old).unwrap();
             std::fs::write(&two, new).unwrap();
-            let theirs = std::process::Command::new("diff").args([&one, &two]).output().unwrap();
-            assert_eq!(text(old, new), String::from_utf8(theirs.stdout).unwrap());
+            let theirs = |option: &str| {
+                let mut diff = std::process::Command::new("diff");
+                String::from_utf8(diff.arg(option).args([&one, &two]).output().unwrap().stdout).unwrap()
+            };
+            assert_eq!(text(old, new), theirs("--normal"));
+            let unified = theirs("-u");
+            let hunks: Vec<_> = unified.split_inclusive('\n').skip(2).collect();
+            assert_eq!(text_in(Format::Unified, old, new), hunks.concat());
         }
     }
 
@@ -135,9 +207,10 @@ mod tests {
 
     #[test]
     fn what_is_no_text_or_too_long_is_not_shown() {
-        assert_eq!(Content::between(b"a", b"\0"), Content::Binary);
-        assert_eq!(Content::between(b"a", b"\xff"), Content::Binary);
-        assert_eq!(Content::between(b"", &vec![b'a'; LONGEST_TEXT as usize + 1]), Content::Long);
-        assert_eq!(Content::between(b"a", b"a"), Content::Same);
+        let between = |old: &[u8], new: &[u8]| Content::between(old, new, Format::Normal);
+        assert_eq!(between(b"a", b"\0"), Content::Binary);
+        assert_eq!(between(b"a", b"\xff"), Content::Binary);
+        assert_eq!(between(b"", &vec![b'a'; LONGEST_TEXT as usize + 1]), Content::Long);
+        assert_eq!(between(b"a", b"a"), Content::Same);
     }
 }

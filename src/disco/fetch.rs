@@ -98,7 +98,9 @@ enum Address {
 pub struct Fetched {
     /// The module; none for the parameters.
     pub module: Option<ModuleName>,
-    /// What the fetch took.
+    /// When the fetch began.
+    pub began: Instant,
+    /// What it took.
     pub usage: Usage,
     /// The parts that the server does not have, in the wording of rsync; not a failure.
     pub absent: Vec<String>,
@@ -164,8 +166,8 @@ impl Universe {
             target: vardir.join("parameters").join(node.as_str()),
             filters: Vec::new(),
         };
-        let usage = self.run(vardir, std::slice::from_ref(&job))?.remove(0);
-        Ok(Fetched { module: None, usage, absent: Vec::new() })
+        let (began, usage) = self.run(vardir, std::slice::from_ref(&job))?.remove(0);
+        Ok(Fetched { module: None, began, usage, absent: Vec::new() })
     }
 
     /// Fetches modules, several at a time; the answers come in the order of the names.
@@ -187,20 +189,21 @@ impl Universe {
                 filters: filters.clone(),
             })
             .collect();
-        let usages = self.run(vardir, &jobs)?;
+        let ran = self.run(vardir, &jobs)?;
         Ok(names
             .iter()
-            .zip(usages)
-            .map(|(name, usage)| Fetched {
+            .zip(ran)
+            .map(|(name, (began, usage))| Fetched {
                 module: Some(name.clone()),
+                began,
                 usage,
                 absent: absent_parts(vardir, name),
             })
             .collect())
     }
 
-    /// Runs the jobs, at most [`PARALLEL`] at a time, and returns their figures in order.
-    fn run(&self, vardir: &Path, jobs: &[Job]) -> Result<Vec<Usage>, FetchError> {
+    /// Runs the jobs, at most [`PARALLEL`] at a time, and returns their beginnings and figures in order.
+    fn run(&self, vardir: &Path, jobs: &[Job]) -> Result<Vec<(Instant, Usage)>, FetchError> {
         let mut usages = Vec::with_capacity(jobs.len());
         for batch in jobs.chunks(PARALLEL) {
             let mut running = Vec::with_capacity(batch.len());
@@ -208,7 +211,7 @@ impl Universe {
                 running.push(Running::start(self, vardir, job)?);
             }
             for one in running {
-                usages.push(one.finish()?);
+                usages.push((one.started, one.finish()?));
             }
         }
         Ok(usages)

@@ -130,6 +130,7 @@ impl History {
 mod tests {
     use super::*;
     use crate::disco::Mode;
+    use crate::disco::diff::Format;
     use crate::disco::report::SCHEMA;
 
     fn run(id: u64) -> Run {
@@ -141,7 +142,9 @@ mod tests {
             started: "2026-01-01T00:00:00Z".into(),
             seconds: 0.3,
             modules: Vec::new(),
+            edges: Vec::new(),
             internal: Vec::new(),
+            diff: Format::Normal,
             changes: Vec::new(),
             held_back: Vec::new(),
             merged: false,

@@ -7,24 +7,25 @@ use petgraph::algo::tarjan_scc;
 use petgraph::graphmap::DiGraphMap;
 
 use crate::disco::module::{Module, ModuleName, Relation};
+use crate::disco::report::Edge;
 
 /// The modules want each other first.
 #[derive(Debug, thiserror::Error)]
 #[error("the modules require each other in a circle: {}", describe(circle))]
 pub struct CycleError {
     /// Each step of the circle; the last one leads back to the first.
-    circle: Vec<Edge>,
+    circle: Vec<Link>,
 }
 
 /// One line of a `requires` file, as a step from the module that comes first to the one that follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Edge {
+struct Link {
     first: ModuleName,
     declared_by: ModuleName,
     line: usize,
 }
 
-fn describe(circle: &[Edge]) -> String {
+fn describe(circle: &[Link]) -> String {
     let steps = circle.iter().map(|edge| {
         format!("{} comes first by line {} of {}/requires", edge.first, edge.line, edge.declared_by)
     });
@@ -40,6 +41,20 @@ pub fn missing(modules: &[Module]) -> BTreeMap<ModuleName, ModuleName> {
         .filter(|(other, _)| !known.contains(other))
         .map(|(other, wanted_by)| (other.clone(), wanted_by.clone()))
         .collect()
+}
+
+/// The steps of the order that the modules want, each once, sorted.
+pub fn edges(modules: &[Module]) -> Vec<Edge> {
+    let wanted = modules.iter().flat_map(|module| {
+        module.requires.iter().map(|require| {
+            let (first, then) = match require.relation {
+                Relation::After => (&require.other, &module.name),
+                Relation::Before => (&module.name, &require.other),
+            };
+            Edge { first: first.to_string(), then: then.to_string() }
+        })
+    });
+    wanted.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Sorts a closed set of modules so that every `requires` holds; among those that may come next, the first by name.
@@ -86,7 +101,7 @@ pub fn sort(mut modules: Vec<Module>) -> Result<Vec<Module>, CycleError> {
             .windows(2)
             .map(|pair| {
                 let (by, line) = declared[&(pair[0], pair[1])];
-                Edge { first: modules[pair[0]].name.clone(), declared_by: modules[by].name.clone(), line }
+                Link { first: modules[pair[0]].name.clone(), declared_by: modules[by].name.clone(), line }
             })
             .collect();
         return Err(CycleError { circle });

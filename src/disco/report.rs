@@ -1,11 +1,12 @@
 //! What a run did: figures per step, outcome per module, changes, commands held back. `history.rs` keeps it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::disco::Mode;
-use crate::disco::changes::Change;
+use crate::disco::changes::{Change, Kind};
+use crate::disco::diff::Format;
 use crate::disco::sandbox::shadow::HeldBack;
 
 /// Version of the JSON that `--json` prints and that is kept.
@@ -28,14 +29,29 @@ pub struct Run {
     pub seconds: f64,
     /// The modules in the order in which they ran.
     pub modules: Vec<ModuleRun>,
+    /// Which module had to come before which, by `requires`; sorted.
+    #[serde(default)]
+    pub edges: Vec<Edge>,
     /// Steps of the run itself.
     pub internal: Vec<Step>,
+    /// In which format the changes tell what differs inside files.
+    #[serde(default)]
+    pub diff: Format,
     /// What differs from the live system, or differed before the merge; sorted by path.
     pub changes: Vec<Change>,
     /// Commands that the noop held back, in the order of their calls.
     pub held_back: Vec<HeldBackBy>,
     /// Whether the changes are now on the host.
     pub merged: bool,
+}
+
+/// One step of the order: `first` runs before `then`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Edge {
+    /// The module that comes first.
+    pub first: String,
+    /// The module that follows.
+    pub then: String,
 }
 
 /// A command that was held back, and by whose step it was called.
@@ -81,8 +97,19 @@ pub struct Step {
     /// The template or script; none for steps that exist once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub item: Option<String>,
+    /// When it began, in seconds from the beginning of the run.
+    #[serde(default)]
+    pub began: f64,
     /// What it used.
     pub usage: Usage,
+}
+
+impl Step {
+    /// A step of a run that began at `run`.
+    pub fn new(kind: &str, item: Option<String>, run: Instant, began: Instant, usage: Usage) -> Self {
+        let began = began.saturating_duration_since(run).as_secs_f64();
+        Step { kind: kind.to_owned(), item, began, usage }
+    }
 }
 
 /// What a process used, its children included; the figures of getrusage(2).
@@ -143,13 +170,20 @@ impl Usage {
 }
 
 impl Run {
-    /// How many changes created, modified and deleted something.
+    /// The changes that people are told of: neither noise nor implied by what lies in them.
+    pub fn told(&self) -> impl Iterator<Item = &Change> {
+        self.changes.iter().filter(|change| !change.implied && !change.noise)
+    }
+
+    /// How many changes created, modified and deleted something; noise is not among them.
     pub fn counts(&self) -> (usize, usize, usize) {
-        use crate::disco::changes::Kind;
-        let count = |kind: Kind| {
-            self.changes.iter().filter(|change| change.kind() == kind && !change.implied).count()
-        };
+        let count = |kind: Kind| self.told().filter(|change| change.kind() == kind).count();
         (count(Kind::Created), count(Kind::Modified), count(Kind::Deleted))
+    }
+
+    /// How many changes are noise.
+    pub fn noise(&self) -> usize {
+        self.changes.iter().filter(|change| change.noise && !change.implied).count()
     }
 
     /// How many modules failed or were skipped because of one that did.
@@ -171,8 +205,12 @@ impl Run {
             Mode::Noop => format!("{} held back, ", plural(self.held_back.len(), "command")),
             Mode::Live => String::new(),
         };
+        let noise = match self.noise() {
+            0 => String::new(),
+            count => format!("{} of noise, ", plural(count, "path")),
+        };
         format!(
-            "{mode}: {}, {created} created, {modified} modified, {deleted} deleted, {held_back}{} failed ({:.2} s)",
+            "{mode}: {}, {created} created, {modified} modified, {deleted} deleted, {held_back}{noise}{} failed ({:.2} s)",
             plural(self.modules.len(), "module"),
             self.failed(),
             self.seconds
@@ -196,7 +234,9 @@ mod tests {
                 ModuleRun { name: "a".into(), outcome: Outcome::Done, steps: Vec::new() },
                 ModuleRun { name: "b".into(), outcome: Outcome::Failed("why".into()), steps: Vec::new() },
             ],
+            edges: Vec::new(),
             internal: Vec::new(),
+            diff: Format::Normal,
             changes: Vec::new(),
             held_back: Vec::new(),
             merged: false,

@@ -70,6 +70,8 @@ pub(crate) struct Spun {
 /// The stage on which modules dance.
 pub(crate) struct Stage<'a> {
     pub(crate) mode: Mode,
+    /// When the run began.
+    pub(crate) began: Instant,
     pub(crate) node: &'a NodeName,
     pub(crate) sandbox: &'a mut Sandbox,
 }
@@ -93,11 +95,8 @@ impl Stage<'_> {
         if files.is_dir() {
             let started = Instant::now();
             place::place_tree(self.sandbox.root(), &files)?;
-            spun.steps.push(Step {
-                kind: "files".into(),
-                item: None,
-                usage: Usage::timed(started.elapsed()),
-            });
+            let usage = Usage::timed(started.elapsed());
+            spun.steps.push(Step::new("files", None, self.began, started, usage));
         }
         Ok(())
     }
@@ -113,9 +112,11 @@ impl Stage<'_> {
         let failed =
             |why| SpinError::Template { module: module.name.to_string(), template: template.into(), why };
         let program = self.program(module, vec![BASH.into(), source.clone()]);
+        let started = Instant::now();
         let ran = self.run(module, template, &program, OutputUse::Captured, spun, watch);
         let (usage, content) = ran.map_err(|error| unless_broken(error, failed))?;
-        spun.steps.push(Step { kind: "template".into(), item: Some(template.display().to_string()), usage });
+        let item = Some(template.display().to_string());
+        spun.steps.push(Step::new("template", item, self.began, started, usage));
         if usage.exit != 0 {
             return Err(failed(ending(usage.exit)).into());
         }
@@ -137,9 +138,11 @@ impl Stage<'_> {
         let failed = |why| SpinError::Script { module: module.name.to_string(), script: script.into(), why };
         let argv = interpreter(&source).map_err(|error| failed(error.to_string()))?;
         let program = self.program(module, argv);
+        let started = Instant::now();
         let ran = self.run(module, script, &program, OutputUse::Shown, spun, watch);
         let (usage, _) = ran.map_err(|error| unless_broken(error, failed))?;
-        spun.steps.push(Step { kind: "exec".into(), item: Some(script.display().to_string()), usage });
+        let item = Some(script.display().to_string());
+        spun.steps.push(Step::new("exec", item, self.began, started, usage));
         if usage.exit == 0 { Ok(()) } else { Err(failed(ending(usage.exit)).into()) }
     }
 

@@ -40,6 +40,8 @@ drwxr-xr-x root:root /opt/acme/etc
 drwxr-xr-x root:root /opt/acme/etc/disco
 drwxr-xr-x root:root /opt/acme/etc/disco/commands.d
 -rw-r--r-- root:root /opt/acme/etc/disco/commands.d/10-default.conf
+drwxr-xr-x root:root /opt/acme/etc/disco/noise.d
+-rw-r--r-- root:root /opt/acme/etc/disco/noise.d/10-default.conf
 -rw------- root:root /opt/acme/etc/disco/server.conf
 drwxr-xr-x root:root /opt/acme/sbin
 -rwxr-xr-x root:root /opt/acme/sbin/acme-disco
@@ -54,6 +56,7 @@ drwx------ root:root /var/lib/acme-disco
 /// What survives an upgrade when somebody edited it.
 const CONFIGS: &str = "\
 /opt/acme/etc/disco/commands.d/10-default.conf
+/opt/acme/etc/disco/noise.d/10-default.conf
 /opt/acme/etc/disco/server.conf
 ";
 

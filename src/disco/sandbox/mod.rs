@@ -13,11 +13,12 @@
 //! ```
 //!
 //! * `plan.rs` decides what to mount, `mount.rs` mounts it, `child.rs` forks and lives inside, `confine.rs` cuts rights.
-//! * `shadow.rs` knows the commands that a noop holds back, `probe.rs` what this machine can do.
+//! * `explain.rs` says the plan in words, `shadow.rs` knows the commands that a noop holds back, `probe.rs` what this machine can do.
 
 mod channel;
 mod child;
 mod confine;
+pub mod explain;
 mod mount;
 mod mountinfo;
 pub(crate) mod plan;

@@ -1,0 +1,3 @@
+//! What a person and a program see: settings, contents, secrets, noise, exit codes, on a throw-away node.
+
+mod showing;
