@@ -60,7 +60,7 @@ pub(crate) fn make(project: &Project, spec: &Spec, binary: &[u8], epoch: u32) ->
                 scope.spawn(move || {
                     let values = Values::of(spec);
                     let payload = Payload::read(project, spec, package, &values, binary)?;
-                    let values = values.with_units(&payload);
+                    let values = values.with_units(&payload).at(epoch)?;
                     let linkage = Linkage::read(binary).context("cannot read the built binary")?;
                     let inputs = Inputs { project, spec, payload, values, linkage, epoch };
                     match package.format {

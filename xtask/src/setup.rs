@@ -13,7 +13,7 @@ struct Tool {
     purpose: &'static str,
 }
 
-const TOOLS: [Tool; 5] = [
+const TOOLS: [Tool; 7] = [
     Tool { program: "rsync", package: "rsync", purpose: "serves and fetches the universe" },
     Tool {
         program: "nats-server",
@@ -26,6 +26,8 @@ const TOOLS: [Tool; 5] = [
         package: "openssl",
         purpose: "looks at the certificate requests that nodes make",
     },
+    Tool { program: "lintian", package: "lintian", purpose: "checks our debs as Debian does" },
+    Tool { program: "rpmlint", package: "rpmlint", purpose: "checks our rpms as Fedora does" },
     Tool { program: "mmdebstrap", package: "mmdebstrap", purpose: "makes the root of a throw-away node" },
 ];
 

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::io::Write;
 
 use anyhow::{Context, Result, bail};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use liblzma::write::XzEncoder;
 use md5::{Digest, Md5};
 use tar::{EntryType, Header};
@@ -17,12 +19,17 @@ const XZ_LEVEL: u32 = 6;
 pub(super) fn make(inputs: &Inputs<'_>) -> Result<Made> {
     let brand = &inputs.spec.brand;
     let mut payload = inputs.payload.clone();
-    payload.add(
-        format!("/usr/share/doc/{}/copyright", brand.binary),
-        0o644,
-        Kind::Doc,
-        inputs.text("deb/copyright")?.into_bytes(),
-    );
+    let documents = format!("/usr/share/doc/{}", brand.binary);
+    for (path, content) in [
+        (format!("{documents}/copyright"), inputs.text("deb/copyright")?.into_bytes()),
+        (format!("{documents}/changelog.Debian.gz"), gzip(&inputs.text("deb/changelog")?)?),
+        (
+            format!("/usr/share/lintian/overrides/{}", brand.binary),
+            inputs.text("deb/lintian-overrides")?.into_bytes(),
+        ),
+    ] {
+        payload.add(path, 0o644, Kind::Doc, content);
+    }
     let machine = inputs.linkage.machine.deb();
 
     let mut data = Archive::new(inputs.epoch);
@@ -86,6 +93,13 @@ pub(super) fn make(inputs: &Inputs<'_>) -> Result<Made> {
     })
 }
 
+/// The same text gives the same bytes: neither a name nor a time is in them.
+fn gzip(text: &str) -> Result<Vec<u8>> {
+    let mut compressed = GzEncoder::new(Vec::new(), Compression::best());
+    compressed.write_all(text.as_bytes())?;
+    Ok(compressed.finish()?)
+}
+
 fn file(mode: u32, kind: Kind, text: &str) -> Entry {
     Entry::new(mode, kind, text.as_bytes().to_vec())
 }
@@ -106,7 +120,8 @@ fn depends(inputs: &Inputs<'_>) -> Result<String> {
         };
         depends.push(package.to_owned());
     }
-    depends.extend(RUNS.map(str::to_owned));
+    // Every Debian has the essential ones, and asks packages not to say so.
+    depends.extend(RUNS.iter().filter(|program| **program != "bash").map(ToString::to_string));
     Ok(depends.join(", "))
 }
 

@@ -228,6 +228,13 @@ impl Values {
         self
     }
 
+    /// The same and when the package is made: `year`, and `date` as RFC 2822 has it.
+    pub(super) fn at(self, epoch: u32) -> Result<Self> {
+        let time = jiff::Timestamp::from_second(epoch.into())?.to_zoned(jiff::tz::TimeZone::UTC);
+        let date = jiff::fmt::rfc2822::to_string(&time)?;
+        Ok(self.with("year", time.year().to_string()).with("date", date))
+    }
+
     /// The same and one more.
     pub(super) fn with(&self, name: &'static str, value: String) -> Self {
         let mut values = self.clone();

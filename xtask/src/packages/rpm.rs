@@ -35,6 +35,11 @@ pub(super) fn make(inputs: &Inputs<'_>, package: &Package) -> Result<Made> {
     for library in libraries(inputs) {
         rpm.requires(Dependency::any(library));
     }
+    rpm.add_changelog_entry(
+        format!("{} - {}-{release}", brand.contact, brand.version),
+        format!("- {} {}. What changed is told at {}.", brand.display_name, brand.version, brand.url),
+        inputs.epoch,
+    );
     rpm.post_install_script(inputs.text("rpm/post.sh")?);
     rpm.pre_uninstall_script(inputs.text("rpm/preun.sh")?);
     rpm.post_uninstall_script(inputs.text("rpm/postun.sh")?);
@@ -51,7 +56,8 @@ pub(super) fn make(inputs: &Inputs<'_>, package: &Package) -> Result<Made> {
             }
             Kind::File => FileOptions::new(path),
             Kind::Config => FileOptions::new(path).config().noreplace(),
-            Kind::License => FileOptions::new(path).license(),
+            // It lies among the documentation.
+            Kind::License => FileOptions::new(path).license().doc(),
             Kind::Doc => FileOptions::new(path).doc(),
         };
         let options = options.mode(FileMode::regular(permissions)).user("root").group("root");

@@ -12,7 +12,7 @@ fn fault(what: impl Into<String>, cure: impl Into<String>) -> Option<Fault> {
 }
 
 /// Folders that every distribution has. No package owns them, and removing one does not remove them.
-pub(crate) const SYSTEM_FOLDERS: [&str; 29] = [
+pub(crate) const SYSTEM_FOLDERS: [&str; 31] = [
     "/",
     "/boot",
     "/dev",
@@ -37,6 +37,8 @@ pub(crate) const SYSTEM_FOLDERS: [&str; 29] = [
     "/usr/sbin",
     "/usr/share",
     "/usr/share/doc",
+    "/usr/share/lintian",
+    "/usr/share/lintian/overrides",
     "/var",
     "/var/cache",
     "/var/lib",
