@@ -153,6 +153,18 @@ fn exit_code(run: &Run, detailed: bool) -> u8 {
     }
 }
 
+/// What to do where a transfer failed. Over ssh it is by far the most often a key or a host's key.
+fn transfer_cure(error: &FetchError) -> &'static str {
+    let said = error.to_string();
+    if said.contains("Host key verification failed") {
+        "put the server's key, which its operator knows, into /root/.ssh/known_hosts: a run never asks for anything"
+    } else if said.contains("Permission denied (") {
+        "have this node's public key in that account's authorized_keys: a run never asks for a password"
+    } else {
+        "see that it answers and serves what is missing"
+    }
+}
+
 /// What to do about an error that a person can do something about.
 fn with_hints(error: DanceError, request: &Request, binary: &str) -> CommandError {
     let server = &request.settings.server;
@@ -168,12 +180,20 @@ fn with_hints(error: DanceError, request: &Request, binary: &str) -> CommandErro
         DanceError::Fetch(FetchError::Command(_)) => {
             Some(format!("it comes from {}", request.settings.rsync.origin))
         }
+        DanceError::Fetch(FetchError::Deadline { .. })
+        | DanceError::Required { source: FetchError::Deadline { .. }, .. } => Some(format!(
+            "see why {} is slow, or give it more seconds in the parameter disco/client/deadline (now {}). Nothing was \
+             changed",
+            server.value, request.settings.deadline.value
+        )),
         DanceError::Fetch(FetchError::Start { .. }) => {
             Some("install rsync with the system's package manager".to_owned())
         }
-        DanceError::Fetch(FetchError::Rsync { .. }) | DanceError::Required { .. } => Some(format!(
-            "the universe is {}, from {}; see that it answers and serves what is missing. Nothing was changed",
-            server.value, server.origin
+        DanceError::Fetch(error) | DanceError::Required { source: error, .. } => Some(format!(
+            "the universe is {}, from {}; {}. Nothing was changed",
+            server.value,
+            server.origin,
+            transfer_cure(error)
         )),
         DanceError::Module(_) => Some("correct the module on the server. Nothing was changed".to_owned()),
         DanceError::Cycle(_) => Some("take one of these lines out. Nothing was changed".to_owned()),

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use crate::disco::Mode;
 use crate::disco::changes::{Change, ScanError, Scanner, Show};
-use crate::disco::fetch::{self, FetchError, Fetched, Universe};
+use crate::disco::fetch::{self, FetchError, Fetched, Limits, Universe};
 use crate::disco::history::{History, HistoryError};
 use crate::disco::lock::Lock;
 pub use crate::disco::lock::LockError;
@@ -136,7 +136,11 @@ pub fn dance(request: &Request, watch: Watch<'_>) -> Result<Run, DanceError> {
     let noise = Noise::read(&request.etcdir.join("noise.d"))?;
     let _lock = Lock::take(&request.vardir)?;
     let history = History::of(&request.vardir);
-    let universe = Universe::new(&request.settings.server.value, &request.settings.rsync.value)?;
+    let universe = Universe::new(
+        &request.settings.server.value,
+        &request.settings.rsync.value,
+        Limits::of(&request.settings),
+    )?;
     let mut run = Run {
         schema: SCHEMA.to_owned(),
         id: history.next_number()?,
@@ -279,7 +283,9 @@ fn gather(
 
 /// Adds who wanted a module that could not be fetched.
 fn explain(error: FetchError, wanted: &[(ModuleName, Option<ModuleName>)]) -> DanceError {
-    let FetchError::Rsync { what, .. } = &error else { return error.into() };
+    let (FetchError::Rsync { what, .. } | FetchError::Deadline { what, .. }) = &error else {
+        return error.into();
+    };
     let found = wanted.iter().find(|(name, _)| *what == format!("module {name}"));
     match found.cloned() {
         Some((module, Some(wanted_by))) => DanceError::Required { module, wanted_by, source: error },

@@ -4,27 +4,45 @@
 //! whatever finishes first.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::disco::module::ModuleName;
 use crate::disco::params::NodeName;
+use crate::disco::process::{Group, wait_until};
 use crate::disco::report::Usage;
-use crate::disco::sandbox::wait_for;
+use crate::disco::settings::Settings;
 
-/// How many rsyncs run at once.
-const PARALLEL: usize = 8;
-
-/// How long a server may stay silent, in seconds, before rsync gives up.
-const SILENCE: u32 = 30;
-
-/// How long connecting to an rsync daemon may take, in seconds.
+/// How long connecting may take, in seconds.
 const CONNECT: u32 = 10;
+
+/// What the client may wait for when it fetches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// How many rsyncs run at once.
+    pub parallel: u32,
+    /// How long a server may stay silent, in seconds, before rsync gives up.
+    pub silence: u32,
+    /// How long all fetching of a run may take, in seconds: a server that sends a byte now and then is never silent.
+    pub deadline: u32,
+}
 
 /// The parts of a module, as they lie on the server; a module without one of them is told about it.
 const PARTS: &[&str] = &["requires", "scripts", "parameters", "templates", "files"];
+
+impl Limits {
+    /// What the settings say.
+    pub fn of(settings: &Settings) -> Self {
+        Limits {
+            parallel: settings.parallel.value.get(),
+            silence: settings.timeout.value.get(),
+            deadline: settings.deadline.value.get(),
+        }
+    }
+}
 
 /// Why something could not be fetched.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +67,7 @@ pub enum FetchError {
         source: io::Error,
     },
     /// rsync ran and failed; only its own lines know why.
-    #[error("cannot fetch {what} from {from}: rsync ended with code {exit}{}", quoted(lines))]
+    #[error("cannot fetch {what} from {from}: rsync ended with code {exit}{}{}", meaning(*exit, lines), quoted(lines))]
     Rsync {
         /// `module testmodule-1.0`, or `the parameters of node1`.
         what: String,
@@ -58,6 +76,21 @@ pub enum FetchError {
         /// Its exit code; rsync(1) lists them.
         exit: i32,
         /// What it said.
+        lines: Vec<String>,
+    },
+    /// The time for fetching is over.
+    #[error(
+        "cannot fetch {what} from {from}: not done after {seconds} s, the most that all fetching may take{}",
+        quoted(lines)
+    )]
+    Deadline {
+        /// `module testmodule-1.0`, or `the parameters of node1`.
+        what: String,
+        /// Where from.
+        from: String,
+        /// The time for all fetching.
+        seconds: u32,
+        /// What rsync had said until then.
         lines: Vec<String>,
     },
     /// A directory or file on this side.
@@ -76,11 +109,30 @@ fn quoted(lines: &[String]) -> String {
     lines.iter().map(|line| format!("\n  {line}")).collect()
 }
 
+/// What rsync(1) says about those of its exit codes that somebody on the node can do something about.
+fn meaning(exit: i32, lines: &[String]) -> &'static str {
+    match exit {
+        _ if lines.iter().any(|line| line.contains("did not see server greeting")) => {
+            ", the connection ended before the server spoke"
+        }
+        5 => ", the server does not serve it",
+        10 => ", the server cannot be reached",
+        12 => ", the connection broke or the other end is no rsync",
+        30 => ", the server fell silent",
+        35 => ", the server did not answer in time",
+        255 => ", the remote shell failed",
+        _ => "",
+    }
+}
+
 /// The universe: where it is, and the command that reaches it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Universe {
     address: Address,
     command: Vec<String>,
+    limits: Limits,
+    /// When all fetching has to be done.
+    ends: Instant,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,8 +159,8 @@ pub struct Fetched {
 }
 
 impl Universe {
-    /// Understands an address and a command in shell words.
-    pub fn new(server: &str, command: &str) -> Result<Self, FetchError> {
+    /// Understands an address and a command in shell words. The time for all fetching begins.
+    pub fn new(server: &str, command: &str, limits: Limits) -> Result<Self, FetchError> {
         if server.is_empty() {
             return Err(FetchError::NoServer);
         }
@@ -128,11 +180,15 @@ impl Universe {
         } else {
             return Err(refused());
         };
-        let words = shell_words::split(command).unwrap_or_default();
+        let mut words = shell_words::split(command).unwrap_or_default();
         if words.is_empty() {
             return Err(FetchError::Command(command.to_owned()));
         }
-        Ok(Universe { address, command: words })
+        if matches!(address, Address::Shell(_)) {
+            words.extend(quiet_shell(&words, limits));
+        }
+        let ends = Instant::now() + Duration::from_secs(limits.deadline.into());
+        Ok(Universe { address, command: words, limits, ends })
     }
 
     /// The source argument of an rsync module's directory, with a slash at its end.
@@ -149,9 +205,9 @@ impl Universe {
         let mut command = Command::new(&self.command[0]);
         command.args(&self.command[1..]);
         // Nothing but files, directories and links is wanted of a universe; a vanished file vanishes here too.
-        command.args(["--no-D", "--delete"]).arg(format!("--timeout={SILENCE}"));
+        command.args(["--no-D", "--delete"]).arg(format!("--timeout={}", self.limits.silence));
         if matches!(self.address, Address::Daemon(_)) {
-            command.arg(format!("--contimeout={CONNECT}"));
+            command.arg(format!("--contimeout={}", CONNECT.min(self.limits.silence)));
         }
         command.args(filters).arg("--").arg(source).arg(target);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
@@ -202,20 +258,87 @@ impl Universe {
             .collect())
     }
 
-    /// Runs the jobs, at most [`PARALLEL`] at a time, and returns their beginnings and figures in order.
+    /// Runs the jobs, several at a time, and returns their beginnings and figures in order.
+    ///
+    /// After a failure no other job begins, but those that run may end: whatever fails first by the clock, the error is
+    /// the first one by order.
     fn run(&self, vardir: &Path, jobs: &[Job]) -> Result<Vec<(Instant, Usage)>, FetchError> {
-        let mut usages = Vec::with_capacity(jobs.len());
-        for batch in jobs.chunks(PARALLEL) {
-            let mut running = Vec::with_capacity(batch.len());
-            for job in batch {
-                running.push(Running::start(self, vardir, job)?);
+        let mut waiting = jobs.iter().enumerate();
+        let mut running: Vec<(usize, Running)> = Vec::new();
+        let mut done: Vec<Option<Result<(Instant, Usage), FetchError>>> = jobs.iter().map(|_| None).collect();
+        let mut failed = false;
+        loop {
+            while !failed
+                && running.len() < self.limits.parallel.max(1) as usize
+                && let Some((at, job)) = waiting.next()
+            {
+                match Running::start(self, vardir, job) {
+                    Ok(started) => running.push((at, started)),
+                    Err(error) => {
+                        failed = true;
+                        done[at] = Some(Err(error));
+                    }
+                }
             }
-            for one in running {
-                usages.push((one.started, one.finish()?));
+            let Some((_, first)) = running.first() else { break };
+            let sources: Vec<_> = running.iter().map(|(_, one)| one.group.as_fd()).collect();
+            let ready = wait_until(&sources, self.ends).map_err(|source| FetchError::Files {
+                action: "wait for the rsync of",
+                path: first.job.target.clone(),
+                source,
+            })?;
+            if ready.is_empty() {
+                return Err(FetchError::Deadline {
+                    what: first.job.what.clone(),
+                    from: first.job.source.clone(),
+                    seconds: self.limits.deadline,
+                    lines: first.said(),
+                });
+            }
+            for position in ready.into_iter().rev() {
+                let (at, one) = running.remove(position);
+                let started = one.group.started();
+                let ended = one.finish().map(|usage| (started, usage));
+                failed |= ended.is_err();
+                done[at] = Some(ended);
             }
         }
-        Ok(usages)
+        done.into_iter().flatten().collect()
     }
+}
+
+/// What has ssh fail where it would wait: for an answer from a person, or from a host that does not speak.
+///
+/// Nothing for a remote shell of another name, whose options are not ours to know. The last `-e` of an rsync counts, and
+/// of the options of ssh the first of a name, so what the command says itself still holds.
+fn quiet_shell(words: &[String], limits: Limits) -> Option<String> {
+    let shell = remote_shell(words).unwrap_or_else(|| "ssh".to_owned());
+    let program = shell.split_whitespace().next()?;
+    let connect = CONNECT.min(limits.silence);
+    (Path::new(program).file_name()? == "ssh").then(|| {
+        format!(
+            "--rsh={shell} -o BatchMode=yes -o ConnectTimeout={connect} -o ServerAliveInterval={connect} \
+             -o ServerAliveCountMax=2"
+        )
+    })
+}
+
+/// The remote shell of an rsync command line, in any of the ways to write it.
+fn remote_shell(words: &[String]) -> Option<String> {
+    let mut shell = None;
+    let mut words = words.iter().skip(1);
+    while let Some(word) = words.next() {
+        if word == "--rsh" {
+            shell = words.next().cloned();
+        } else if let Some(value) = word.strip_prefix("--rsh=") {
+            shell = Some(value.to_owned());
+        } else if let Some((_, value)) =
+            word.strip_prefix('-').filter(|letters| !letters.starts_with('-')).and_then(|l| l.split_once('e'))
+        {
+            shell = if value.is_empty() { words.next().cloned() } else { Some(value.to_owned()) };
+        }
+    }
+    shell
 }
 
 /// Where a module is kept on this side.
@@ -243,12 +366,11 @@ struct Job {
     filters: Vec<String>,
 }
 
-/// A running rsync; ended and waited for when dropped, so that an error of one leaves none of the others behind.
+/// A running rsync; ended with whatever it started when dropped, so that an error of one leaves none of the others behind.
 struct Running<'a> {
     job: &'a Job,
-    child: Option<Child>,
-    errors: PathBuf,
-    started: Instant,
+    errors: ErrorFile,
+    group: Group,
 }
 
 impl<'a> Running<'a> {
@@ -261,51 +383,84 @@ impl<'a> Running<'a> {
         let directory = vardir.join("scratch");
         fs::create_dir_all(&directory).map_err(failed("make", &directory))?;
         let name = job.target.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let errors = directory.join(format!("fetch-{}-{name}.err", std::process::id()));
-        let file = File::create(&errors).map_err(failed("make", &errors))?;
-        let started = Instant::now();
-        let child = universe
-            .command(&job.source, &job.target, &job.filters, file)
-            .spawn()
+        let errors = ErrorFile(directory.join(format!("fetch-{}-{name}.err", std::process::id())));
+        let file = File::create(&errors.0).map_err(failed("make", &errors.0))?;
+        let group = Group::start(&mut universe.command(&job.source, &job.target, &job.filters, file))
             .map_err(|source| FetchError::Start { program: universe.command[0].clone(), source })?;
-        Ok(Running { job, child: Some(child), errors, started })
+        Ok(Running { job, errors, group })
     }
 
-    fn finish(mut self) -> Result<Usage, FetchError> {
-        let usage = self.child.take().map(|child| wait_for(child, self.started));
-        let usage = usage.unwrap_or_else(|| Ok(Usage::default())).map_err(|source| FetchError::Files {
+    /// What rsync has said, for a person to read.
+    fn said(&self) -> Vec<String> {
+        self.errors.lines()
+    }
+
+    fn finish(self) -> Result<Usage, FetchError> {
+        let usage = self.group.finish().map_err(|source| FetchError::Files {
             action: "wait for the rsync of",
             path: self.job.target.clone(),
             source,
         })?;
-        let said = fs::read(&self.errors).unwrap_or_default();
         if usage.exit == 0 {
             return Ok(usage);
         }
-        let lines =
-            String::from_utf8_lossy(&said).lines().map(|line| line.escape_debug().to_string()).collect();
         Err(FetchError::Rsync {
             what: self.job.what.clone(),
             from: self.job.source.clone(),
             exit: usage.exit,
-            lines,
+            lines: self.errors.lines(),
         })
     }
 }
 
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            let _ = child.kill();
-            let _ = child.wait();
+/// Where an rsync writes its errors; gone when dropped.
+struct ErrorFile(PathBuf);
+
+impl ErrorFile {
+    /// Most lines that are worth a person's time; a server may send any number.
+    const LINES: usize = 20;
+
+    fn lines(&self) -> Vec<String> {
+        let mut said = Vec::new();
+        if let Ok(file) = File::open(&self.0) {
+            // What cannot be read is no more than a poorer message.
+            let _ = file.take(64 << 10).read_to_end(&mut said);
         }
-        let _ = fs::remove_file(&self.errors);
+        let text = String::from_utf8_lossy(&said);
+        text.lines().take(Self::LINES).map(|line| line.escape_debug().to_string()).collect()
+    }
+}
+
+impl Drop for ErrorFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const LIMITS: Limits = Limits { parallel: 8, silence: 30, deadline: 600 };
+
+    #[test]
+    fn ssh_is_told_to_ask_nobody_however_it_is_written() {
+        let told = "-o BatchMode=yes -o ConnectTimeout=10";
+        for (command, shell) in [
+            ("rsync -aWH", "--rsh=ssh "),
+            ("rsync -aWHe 'ssh -i /k'", "--rsh=ssh -i /k "),
+            ("rsync -e /usr/bin/ssh -a", "--rsh=/usr/bin/ssh "),
+            ("rsync -essh", "--rsh=ssh "),
+            ("rsync --rsh='ssh -p 2222'", "--rsh=ssh -p 2222 "),
+            ("rsync --rsh ssh --delete-before", "--rsh=ssh "),
+        ] {
+            let universe = Universe::new("disco@u.example", command, LIMITS).unwrap();
+            let last = universe.command.last().unwrap();
+            assert!(last.starts_with(&format!("{shell}{told}")), "{command}: {last}");
+        }
+        let other = Universe::new("disco@u.example", "rsync -e rsh", LIMITS).unwrap();
+        assert_eq!(other.command, ["rsync", "-e", "rsh"]);
+    }
 
     #[test]
     fn every_kind_of_universe_gives_its_own_source_argument() {
@@ -314,24 +469,27 @@ mod tests {
             ("disco@u.example", "disco@u.example::parameters/n1/"),
             ("/srv/universe", "/srv/universe/parameters/n1/"),
         ] {
-            assert_eq!(Universe::new(server, "rsync -aWH").unwrap().source("parameters", "n1"), source);
+            assert_eq!(
+                Universe::new(server, "rsync -aWH", LIMITS).unwrap().source("parameters", "n1"),
+                source
+            );
         }
     }
 
     #[test]
     fn addresses_and_commands_that_mean_something_else_are_refused() {
         for server in ["rsync://", "rsync://a/b", "-oProxyCommand=x", "a b", "host:path", "relative/dir"] {
-            assert!(matches!(Universe::new(server, "rsync"), Err(FetchError::Server(_))), "{server}");
+            assert!(matches!(Universe::new(server, "rsync", LIMITS), Err(FetchError::Server(_))), "{server}");
         }
-        assert!(matches!(Universe::new("", "rsync"), Err(FetchError::NoServer)));
+        assert!(matches!(Universe::new("", "rsync", LIMITS), Err(FetchError::NoServer)));
         for command in ["", "rsync -e \"ssh"] {
-            assert!(matches!(Universe::new("/x", command), Err(FetchError::Command(_))), "{command}");
+            assert!(matches!(Universe::new("/x", command, LIMITS), Err(FetchError::Command(_))), "{command}");
         }
     }
 
     #[test]
     fn a_command_is_split_like_a_shell_would() {
-        let universe = Universe::new("/x", "rsync -aWH -e \"ssh -i /k\"").unwrap();
+        let universe = Universe::new("/x", "rsync -aWH -e \"ssh -i /k\"", LIMITS).unwrap();
         assert_eq!(universe.command, ["rsync", "-aWH", "-e", "ssh -i /k"]);
     }
 }

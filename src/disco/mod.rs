@@ -16,6 +16,7 @@ pub mod noise;
 pub mod order;
 pub mod params;
 mod place;
+mod process;
 pub mod report;
 pub mod sandbox;
 pub mod secrets;

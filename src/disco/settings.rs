@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::fs;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -83,6 +84,30 @@ pub const DIFF: Row = Row {
     environment: "DISCO_DIFF",
     parameter: "disco/client/diff",
     key: "plugin.disco.client.diff",
+};
+
+/// How many rsyncs run at once.
+pub const PARALLEL: Row = Row {
+    name: "number of transfers at once",
+    environment: "DISCO_PARALLEL",
+    parameter: "disco/client/parallel",
+    key: "plugin.disco.client.parallel",
+};
+
+/// How long a server may stay silent.
+pub const TIMEOUT: Row = Row {
+    name: "time-out in seconds",
+    environment: "DISCO_TIMEOUT",
+    parameter: "disco/client/timeout",
+    key: "plugin.disco.client.timeout",
+};
+
+/// How long all fetching of a run may take.
+pub const DEADLINE: Row = Row {
+    name: "time for all fetching in seconds",
+    environment: "DISCO_DEADLINE",
+    parameter: "disco/client/deadline",
+    key: "plugin.disco.client.deadline",
 };
 
 /// A value that means nothing for its setting.
@@ -166,6 +191,12 @@ pub struct Settings {
     pub rsync: Setting,
     /// How what differs inside files is shown.
     pub diff: Setting<Format>,
+    /// How many rsyncs run at once.
+    pub parallel: Setting<NonZeroU32>,
+    /// How long a server may stay silent, in seconds.
+    pub timeout: Setting<NonZeroU32>,
+    /// How long all fetching of a run may take, in seconds.
+    pub deadline: Setting<NonZeroU32>,
 }
 
 impl Settings {
@@ -178,6 +209,9 @@ impl Settings {
             server: sources.find(&SERVER, flags.server.clone(), baked.server)?,
             rsync: sources.find(&RSYNC, None, baked.rsync)?,
             diff: sources.find(&DIFF, flags.diff.clone(), "normal")?,
+            parallel: sources.find(&PARALLEL, None, "8")?,
+            timeout: sources.find(&TIMEOUT, None, "30")?,
+            deadline: sources.find(&DEADLINE, None, "600")?,
         })
     }
 
@@ -187,6 +221,9 @@ impl Settings {
             (SERVER.name, self.server.value.clone(), &self.server.origin),
             (RSYNC.name, self.rsync.value.clone(), &self.rsync.origin),
             (DIFF.name, self.diff.value.to_string(), &self.diff.origin),
+            (PARALLEL.name, self.parallel.value.to_string(), &self.parallel.origin),
+            (TIMEOUT.name, self.timeout.value.to_string(), &self.timeout.origin),
+            (DEADLINE.name, self.deadline.value.to_string(), &self.deadline.origin),
         ]
     }
 }

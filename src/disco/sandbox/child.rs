@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -121,6 +121,12 @@ fn die_with_parent() -> io::Result<()> {
     }
 }
 
+/// Has a program of the host end with this process, however that ends.
+pub(crate) fn end_with_this_process(command: &mut Command) {
+    // SAFETY: this process has one thread, so the child of the fork may do what it could do before.
+    unsafe { command.pre_exec(die_with_parent) };
+}
+
 /// Lets no other descriptor survive the exec that follows: whoever started the client may have left some open, and each
 /// is a way out of the sandbox.
 fn keep_only_standard_streams() -> io::Result<()> {
@@ -213,6 +219,17 @@ fn execute(
     // It holds the pipes' other ends, whose readers wait for the last one to be closed.
     drop(command);
     wait_among_orphans(child, started)
+}
+
+/// A descriptor that can be read once a child ended; pidfd_open(2).
+pub(crate) fn watch_end(child: &Child) -> io::Result<OwnedFd> {
+    // SAFETY: plain integers. The child is not yet waited for, so the number is its own.
+    let opened = unsafe { libc::syscall(libc::SYS_pidfd_open, child.id() as libc::pid_t, 0) };
+    match opened {
+        -1 => Err(io::Error::last_os_error()),
+        // SAFETY: the kernel just made this descriptor for this process.
+        descriptor => Ok(unsafe { OwnedFd::from_raw_fd(descriptor as libc::c_int) }),
+    }
 }
 
 /// Waits for a child and returns what it used, its waited-for children included (wait4(2)).

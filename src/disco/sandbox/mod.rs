@@ -41,7 +41,7 @@ use crate::disco::Mode;
 use crate::disco::report::Usage;
 pub use crate::disco::sandbox::channel::Program;
 use crate::disco::sandbox::channel::{Channel, Reply, Request};
-pub(crate) use crate::disco::sandbox::child::wait_for;
+pub(crate) use crate::disco::sandbox::child::{end_with_this_process, wait_for, watch_end};
 pub use crate::disco::sandbox::mount::MountError;
 pub use crate::disco::sandbox::plan::ORIGINAL_COMMANDS;
 use crate::disco::sandbox::plan::{Layer, MountPlan, RunDirs};

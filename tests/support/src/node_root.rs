@@ -6,8 +6,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-/// What a node needs beyond the smallest Debian: the client's transport, and `ip` to bring loopback up.
-const PACKAGES: &str = "iproute2,rsync";
+/// What a node needs beyond the smallest Debian: both ends of the client's transports, `ip` to bring loopback up, and an
+/// interpreter that is no shell.
+const PACKAGES: &str = "iproute2,openssh-client,openssh-server,python3-minimal,rsync";
 
 /// Debian release of the node, where this machine is no Debian that says its own.
 const FALLBACK_SUITE: &str = "bookworm";
@@ -22,7 +23,10 @@ pub fn tarball() -> Result<PathBuf> {
     let lock = fs::File::create(directory.join("node-root.lock"))?;
     lock.lock()?;
     let tarball = directory.join("node-root.tar");
-    if tarball.exists() {
+    // Another list of packages is another node.
+    let listed = directory.join("node-root.packages");
+    let is_of_this_list = fs::read_to_string(&listed).is_ok_and(|packages| packages == PACKAGES);
+    if tarball.exists() && is_of_this_list {
         return Ok(tarball);
     }
     let unfinished = directory.join("node-root.unfinished.tar");
@@ -35,7 +39,12 @@ pub fn tarball() -> Result<PathBuf> {
         .status()
         .context("cannot start mmdebstrap; `cargo xtask setup` installs it")?;
     ensure!(status.success(), "mmdebstrap could not make the files of a node: {status}");
+    let unpacked = tarball.with_extension("");
+    if unpacked.exists() {
+        fs::remove_dir_all(&unpacked)?;
+    }
     fs::rename(&unfinished, &tarball)?;
+    fs::write(&listed, PACKAGES)?;
     Ok(tarball)
 }
 
