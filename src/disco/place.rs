@@ -117,7 +117,7 @@ fn write_new(
 }
 
 fn is_already(path: &Path, content: &[u8], style: Style) -> bool {
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
     let Ok(mut file) = File::options().read(true).custom_flags(flags).open(path) else { return false };
     let same_shape = file.metadata().is_ok_and(|found| {
         found.is_file() && found.len() == content.len() as u64 && Style::of(&found) == style

@@ -100,6 +100,9 @@ fn set_up(blueprint: &Blueprint, client: u32) -> Result<Inside, Box<dyn std::err
     nix::unistd::setsid()?;
     mount::make_private()?;
     mount::enter(blueprint.mode, blueprint.plan, blueprint.dirs, blueprint.client)?;
+    if blueprint.mode == Mode::Noop && mount::can_be_climbed_out_of()? {
+        return Err("this process runs in a chroot, out of which a script could climb".into());
+    }
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     Ok(match blueprint.mode {
         Mode::Noop => {

@@ -14,7 +14,6 @@ use seccompiler::{
 
 /// The capabilities that work on files, users and processes of the sandbox needs.
 const KEPT: &[Capability] = &[
-    Capability::CAP_AUDIT_WRITE,
     Capability::CAP_CHOWN,
     Capability::CAP_DAC_OVERRIDE,
     Capability::CAP_FOWNER,
@@ -28,6 +27,12 @@ const KEPT: &[Capability] = &[
     Capability::CAP_SYS_CHROOT,
 ];
 
+/// Since Linux 6.15; not in the C library's list yet. The same number on every architecture.
+const SYS_OPEN_TREE_ATTR: libc::c_long = 467;
+
+/// Since Linux 6.17; not in the C library's list yet. The same number on every architecture.
+const SYS_FILE_SETATTR: libc::c_long = 469;
+
 /// System calls that act on the kernel, on other namespaces or on other processes' memory: EPERM.
 const REFUSED: &[libc::c_long] = &[
     libc::SYS_acct,
@@ -38,6 +43,7 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_clock_settime,
     libc::SYS_delete_module,
     libc::SYS_fanotify_init,
+    SYS_FILE_SETATTR,
     libc::SYS_finit_module,
     libc::SYS_fsconfig,
     libc::SYS_fsmount,
@@ -49,16 +55,21 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_io_uring_setup,
     libc::SYS_kexec_file_load,
     libc::SYS_kexec_load,
+    libc::SYS_kcmp,
     libc::SYS_keyctl,
+    libc::SYS_lookup_dcookie,
     libc::SYS_mount,
     libc::SYS_mount_setattr,
     libc::SYS_move_mount,
     libc::SYS_name_to_handle_at,
     libc::SYS_open_by_handle_at,
     libc::SYS_open_tree,
+    SYS_OPEN_TREE_ATTR,
     libc::SYS_perf_event_open,
     libc::SYS_pidfd_getfd,
     libc::SYS_pivot_root,
+    libc::SYS_process_madvise,
+    libc::SYS_process_mrelease,
     libc::SYS_process_vm_readv,
     libc::SYS_process_vm_writev,
     libc::SYS_ptrace,
@@ -93,12 +104,30 @@ const NAMESPACE_FLAGS: &[libc::c_int] = &[
 /// Terminal requests that type on somebody else's behalf.
 const TYPING_IOCTLS: &[u64] = &[libc::TIOCSTI, libc::TIOCLINUX];
 
-/// Socket families that reach hypervisors, kernel crypto and raw links.
-const REFUSED_FAMILIES: &[libc::c_int] = &[libc::AF_VSOCK, libc::AF_ALG, libc::AF_PACKET];
+/// Socket families that stay inside the sandbox's own network. Any other one reaches hypervisors, kernel crypto or raw
+/// links, or makes the host load a module.
+const FAMILIES: &[libc::c_int] = &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+
+/// Netlink protocols that belong to the sandbox's own network. Others, such as audit, speak with the kernel as a whole.
+const NETLINK_PROTOCOLS: &[libc::c_int] = &[
+    libc::NETLINK_ROUTE,
+    libc::NETLINK_SOCK_DIAG,
+    libc::NETLINK_NETFILTER,
+    libc::NETLINK_KOBJECT_UEVENT,
+    libc::NETLINK_GENERIC,
+];
+
+/// Internet protocols that every kernel has; asking for another one makes the host load a module.
+const INTERNET_PROTOCOLS: &[libc::c_int] =
+    &[0, libc::IPPROTO_ICMP, libc::IPPROTO_TCP, libc::IPPROTO_UDP, libc::IPPROTO_ICMPV6];
+
+/// System calls of the x32 interface carry this bit, mean the same and pass every rule that compares numbers.
+#[cfg(target_arch = "x86_64")]
+const X32_BIT: u32 = 0x4000_0000;
 
 /// The compiled confinement; made once for a run, applied by every process that becomes a script.
 pub(crate) struct Confinement {
-    filters: [BpfProgram; 2],
+    filters: Vec<BpfProgram>,
 }
 
 impl Confinement {
@@ -115,12 +144,48 @@ impl Confinement {
             .insert(libc::SYS_clone, rules(0, namespaces.map(|flag| (SeccompCmpOp::MaskedEq(flag), flag)))?);
         let ioctls = TYPING_IOCTLS.iter().map(|&request| (SeccompCmpOp::Eq, request));
         refused.insert(libc::SYS_ioctl, rules(1, ioctls)?);
-        let families = REFUSED_FAMILIES.iter().map(|&family| (SeccompCmpOp::Eq, family as u64));
-        refused.insert(libc::SYS_socket, rules(0, families)?);
+        // The first process sees that the others end, and needs its own limits for it.
+        refused.insert(libc::SYS_prlimit64, vec![rule(&[(0, SeccompCmpOp::Eq, 1)])?]);
         let refusing = filter(refused, libc::EPERM, arch)?;
+
+        let other_than = |argument, allowed: &[libc::c_int]| -> Vec<_> {
+            allowed.iter().map(|&value| (argument, SeccompCmpOp::Ne, value as u64)).collect()
+        };
+        let of_family = |family: libc::c_int, protocols| {
+            let mut conditions = vec![(0, SeccompCmpOp::Eq, family as u64)];
+            conditions.extend(other_than(2, protocols));
+            rule(&conditions)
+        };
+        let sockets = vec![
+            rule(&other_than(0, FAMILIES))?,
+            of_family(libc::AF_NETLINK, NETLINK_PROTOCOLS)?,
+            // Raw sockets may name any protocol, and need a capability that nobody inside has.
+            of_family(libc::AF_INET, INTERNET_PROTOCOLS)?,
+            of_family(libc::AF_INET6, INTERNET_PROTOCOLS)?,
+        ];
+        // What a kernel without them says, so programs go on without.
+        let unknown_sockets =
+            filter(BTreeMap::from([(libc::SYS_socket, sockets)]), libc::EPROTONOSUPPORT, arch)?;
+
         // The flags of clone3 lie behind a pointer; without it the C library falls back to clone.
         let missing = filter(BTreeMap::from([(libc::SYS_clone3, Vec::new())]), libc::ENOSYS, arch)?;
-        Ok(Confinement { filters: [refusing, missing] })
+
+        // A core dump that goes to a program is taken on the host. Only a limit of one byte prevents it, so nobody may
+        // choose another one; scripts that try are told that it worked.
+        let core = u64::from(libc::RLIMIT_CORE);
+        let by_pointer = SeccompCondition::new(2, SeccompCmpArgLen::Qword, SeccompCmpOp::Ne, 0);
+        let which = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, core);
+        let changed =
+            SeccompRule::new(vec![which.map_err(io::Error::other)?, by_pointer.map_err(io::Error::other)?]);
+        let kept = BTreeMap::from([
+            (libc::SYS_prlimit64, vec![changed.map_err(io::Error::other)?]),
+            (libc::SYS_setrlimit, vec![rule(&[(0, SeccompCmpOp::Eq, core)])?]),
+        ]);
+        let core_limit = filter(kept, 0, arch)?;
+
+        let mut filters = vec![core_limit, unknown_sockets, missing, refusing];
+        filters.extend(foreign_interface());
+        Ok(Confinement { filters })
     }
 
     /// Confines the calling process and whatever it executes. There is no way back.
@@ -128,6 +193,11 @@ impl Confinement {
     /// # Errors
     /// The kernel refuses a filter or a capability set; the process must then not go on.
     pub(crate) fn apply(&self) -> io::Result<()> {
+        let one_byte = libc::rlimit { rlim_cur: 1, rlim_max: 1 };
+        // SAFETY: reads one rlimit.
+        if unsafe { libc::setrlimit(libc::RLIMIT_CORE, &one_byte) } == -1 {
+            return Err(io::Error::last_os_error());
+        }
         // Filters first: they come with no-new-privileges, and capabilities are needed for nothing after them.
         for program in &self.filters {
             seccompiler::apply_filter(program).map_err(io::Error::other)?;
@@ -156,6 +226,33 @@ fn rules(argument: u8, values: impl Iterator<Item = (SeccompCmpOp, u64)>) -> io:
                 .map_err(io::Error::other)
         })
         .collect()
+}
+
+/// A rule that matches if all its conditions on 32-bit arguments hold.
+fn rule(conditions: &[(u8, SeccompCmpOp, u64)]) -> io::Result<SeccompRule> {
+    let conditions = conditions.iter().map(|(argument, comparison, value)| {
+        SeccompCondition::new(*argument, SeccompCmpArgLen::Dword, comparison.clone(), *value)
+    });
+    let conditions = conditions.collect::<Result<Vec<_>, _>>().map_err(io::Error::other)?;
+    SeccompRule::new(conditions).map_err(io::Error::other)
+}
+
+/// Refuses the whole x32 interface. The filter compiler compares numbers only for equality, so this one is written out.
+#[cfg(target_arch = "x86_64")]
+fn foreign_interface() -> Option<BpfProgram> {
+    let instruction = |code: u32, jt, jf, k| seccompiler::sock_filter { code: code as u16, jt, jf, k };
+    Some(vec![
+        // The number of the call is the first word of what a filter is given.
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        instruction(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 0, 1, X32_BIT),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ])
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn foreign_interface() -> Option<BpfProgram> {
+    None
 }
 
 /// Allows everything but the given calls, which fail with `errno`; a call of a foreign architecture kills.

@@ -23,6 +23,7 @@ mod mount;
 mod mountinfo;
 pub(crate) mod plan;
 pub mod probe;
+mod remove;
 pub mod shadow;
 
 use std::fs;
@@ -66,6 +67,17 @@ pub enum SandboxError {
     /// A step of the set-up inside failed; nothing ran.
     #[error("the sandbox could not be put together: {0}")]
     SetUp(String),
+    /// `/` of the client is a directory like any other.
+    #[error(
+        "/ is no mount point: the client runs in a chroot, which cannot hold a sandbox; run it in the whole system, or \
+         in a container whose root is a mount"
+    )]
+    Chroot,
+    /// `/` is what the kernel unpacked at its start.
+    #[error(
+        "/ is the kernel's initial file system, which cannot be changed for a sandbox; boot into a root on a mount"
+    )]
+    InitialRoot,
     /// The process inside went away.
     #[error("the sandbox ended by itself")]
     Gone,
@@ -136,12 +148,13 @@ impl Scratch {
         if let Ok(left) = fs::read_dir(&all) {
             for entry in left.flatten() {
                 // What cannot be removed now is no obstacle: this run has a directory of its own.
-                let _ = fs::remove_dir_all(entry.path());
+                let _ = remove::remove_tree(&entry.path());
             }
         }
         let own = all.join(format!("run-{}", std::process::id()));
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&own).map_err(files("make", &own))?;
-        let scratch = Scratch(own);
+        // A link on the way would hide something else than the layers from what runs inside.
+        let scratch = Scratch(fs::canonicalize(&own).map_err(files("find", &own))?);
         nix::sched::unshare(CloneFlags::CLONE_NEWNS)
             .map_err(|errno| process("make a namespace for")(errno.into()))?;
         mount::make_private()?;
@@ -160,7 +173,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH);
-        let _ = fs::remove_dir_all(&self.0);
+        let _ = remove::remove_tree(&self.0);
     }
 }
 
@@ -191,7 +204,8 @@ impl Sandbox {
     ) -> Result<Self, SandboxError> {
         let dirs = RunDirs { scratch: scratch.path().to_owned(), parameters: parameters.to_owned() };
         let mounts = mount::visible_mounts().map_err(process("list the mounts for"))?;
-        let plan = plan::plan(mode, &mounts, &dirs, held_back, |path| path.is_dir());
+        refuse_odd_roots(&mounts)?;
+        let plan = plan::plan(mode, &mounts, &dirs, held_back, mount::found_at);
 
         let client = probe::own_binary().map_err(process("find the program for"))?;
         let (channel, inner) = Channel::pair().map_err(process("make a channel to"))?;
@@ -319,6 +333,15 @@ impl Sandbox {
                 watch(Activity::HeldBack(call));
             }
         }
+    }
+}
+
+/// A sandbox changes its root, and that needs a mount as the root.
+fn refuse_odd_roots(mounts: &[mountinfo::Mount]) -> Result<(), SandboxError> {
+    match mounts.iter().find(|mount| mount.point == Path::new("/")) {
+        None => Err(SandboxError::Chroot),
+        Some(root) if root.kind == "rootfs" => Err(SandboxError::InitialRoot),
+        Some(_) => Ok(()),
     }
 }
 

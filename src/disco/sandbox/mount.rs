@@ -15,7 +15,7 @@ use nix::unistd::{chdir, pivot_root};
 use crate::disco::Mode;
 use crate::disco::sandbox::mountinfo::{self, Mount};
 use crate::disco::sandbox::plan::{
-    DEVICES, Extra, Layer, MountPlan, PROC_HIDDEN, PROC_READ_ONLY, RUNTIME_DIR, RunDirs, Step,
+    DEVICES, Extra, Found, Layer, MountPlan, PROC_HIDDEN, PROC_READ_ONLY, RUNTIME_DIR, RunDirs, Step,
 };
 
 /// Why the sandbox could not be put together: what was being done, to which path, and the kernel's word.
@@ -87,7 +87,15 @@ pub(crate) fn enter(mode: Mode, plan: &MountPlan, dirs: &RunDirs, client: &Path)
 fn execute(mode: Mode, step: &Step, root: &Path, client: &Path) -> Result<(), MountError> {
     match step {
         Step::Overlay(layer) => mount_overlay(mode, layer, root, client),
-        Step::BindReadOnly { from, at } => bind_read_only(from, &inside(root, at)),
+        Step::OverlayReadOnly { at, options } => mount_overlay_read_only(at, options, root),
+        Step::BindReadOnly { from, at } => {
+            // Writing to a device needs no right to write to the file system that it lies on.
+            let devices = match mode {
+                Mode::Noop => MsFlags::MS_NODEV,
+                Mode::Live => MsFlags::empty(),
+            };
+            bind_read_only(from, &inside(root, at), devices)
+        }
         Step::BindTree { at } => {
             let target = inside(root, at);
             mount(Some(at), &target, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
@@ -134,13 +142,46 @@ fn mount_overlay(mode: Mode, layer: &Layer, root: &Path, client: &Path) -> Resul
         by_descriptor(&work)
     );
     // A device file made inside is kept as a change, but cannot be opened there.
-    let flags = match mode {
-        Mode::Noop => MsFlags::MS_NODEV,
-        Mode::Live => MsFlags::empty(),
-    };
+    let flags = restrictions(&layer.options)
+        | match mode {
+            Mode::Noop => MsFlags::MS_NODEV,
+            Mode::Live => MsFlags::empty(),
+        };
     let target = inside(root, &layer.at);
     mount(Some("overlay"), &target, Some("overlay"), flags, Some(options.as_str()))
         .map_err(failed("put an overlay over", &layer.at))
+}
+
+/// Only a noop asks for this one.
+fn mount_overlay_read_only(at: &Path, options: &[String], root: &Path) -> Result<(), MountError> {
+    // Without an upper layer the kernel wants two lower ones.
+    let empty = root.with_file_name("empty");
+    make_directory(&empty, 0o755)?;
+    let (live, empty) = (open_path(at)?, open_path(&empty)?);
+    let lowers =
+        format!("lowerdir=/proc/self/fd/{}:/proc/self/fd/{},xino=on", live.as_raw_fd(), empty.as_raw_fd());
+    let flags = restrictions(options) | MsFlags::MS_RDONLY | MsFlags::MS_NODEV;
+    mount(Some("overlay"), &inside(root, at), Some("overlay"), flags, Some(lowers.as_str()))
+        .map_err(failed("put a read-only overlay over", at))
+}
+
+fn restrictions(options: &[String]) -> MsFlags {
+    let flag = |option: &String| match option.as_str() {
+        "nosuid" => MsFlags::MS_NOSUID,
+        "nodev" => MsFlags::MS_NODEV,
+        "noexec" => MsFlags::MS_NOEXEC,
+        _ => MsFlags::empty(),
+    };
+    options.iter().map(flag).collect()
+}
+
+/// What lies at a path of the host.
+pub(crate) fn found_at(path: &Path) -> Found {
+    match path.symlink_metadata() {
+        Ok(found) if found.is_dir() => Found::Directory,
+        Ok(found) if found.is_file() => Found::File(found.len()),
+        _ => Found::Special,
+    }
 }
 
 fn open_path(path: &Path) -> Result<File, MountError> {
@@ -152,11 +193,11 @@ fn open_path(path: &Path) -> Result<File, MountError> {
 }
 
 /// Makes the extra lower layer: directories look like the live ones, shadows lead to the shadow program, the original's
-/// commands to the client.
+/// commands to the client, and files that are mounted by themselves are copied.
 fn fill_extra(layer: &Layer, client: &Path) -> Result<(), MountError> {
     let extra = layer.extra();
     make_directory(&extra, 0o755)?;
-    tmpfs(&extra, MsFlags::MS_NODEV | MsFlags::MS_NOSUID, "mode=0755,size=16m")?;
+    tmpfs(&extra, MsFlags::MS_NODEV | MsFlags::MS_NOSUID, "mode=0755,size=64m")?;
     let root = fs::symlink_metadata(&layer.at).map_err(io_failed("look at", &layer.at))?;
     copy_attributes(&root, &extra)?;
     for item in &layer.extras {
@@ -171,6 +212,10 @@ fn fill_extra(layer: &Layer, client: &Path) -> Result<(), MountError> {
                 make_like_live(layer, path.parent().unwrap_or(Path::new("")))?;
                 let at = extra.join(path);
                 symlink(client, &at).map_err(io_failed("link", &at))?;
+            }
+            Extra::File(path) => {
+                make_like_live(layer, path.parent().unwrap_or(Path::new("")))?;
+                copy_file(&layer.at.join(path), &extra.join(path))?;
             }
         }
     }
@@ -191,13 +236,29 @@ fn make_like_live(layer: &Layer, directory: &Path) -> Result<(), MountError> {
         let live = layer.at.join(&relative);
         if let Ok(attributes) = live.symlink_metadata() {
             copy_attributes(&attributes, &made)?;
-            for name in xattr::list(&live).into_iter().flatten() {
-                if let Ok(Some(value)) = xattr::get(&live, &name)
-                    && !name.as_bytes().starts_with(b"trusted.overlay.")
-                {
-                    xattr::set(&made, &name, &value).map_err(io_failed("label", &made))?;
-                }
-            }
+            copy_labels(&live, &made)?;
+        }
+    }
+    Ok(())
+}
+
+fn copy_file(live: &Path, copy: &Path) -> Result<(), MountError> {
+    let content = fs::read(live).map_err(io_failed("read", live))?;
+    let attributes = live.symlink_metadata().map_err(io_failed("look at", live))?;
+    fs::write(copy, content).map_err(io_failed("copy", live))?;
+    copy_attributes(&attributes, copy)?;
+    copy_labels(live, copy)?;
+    let modified =
+        attributes.modified().and_then(|time| File::options().write(true).open(copy)?.set_modified(time));
+    modified.map_err(io_failed("set the time of the copy of", live))
+}
+
+fn copy_labels(from: &Path, to: &Path) -> Result<(), MountError> {
+    for name in xattr::list(from).into_iter().flatten() {
+        if let Ok(Some(value)) = xattr::get(from, &name)
+            && !name.as_bytes().starts_with(b"trusted.overlay.")
+        {
+            xattr::set(to, &name, &value).map_err(io_failed("label", to))?;
         }
     }
     Ok(())
@@ -216,10 +277,15 @@ fn mount_proc(root: &Path) -> Result<(), MountError> {
     let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     mount(Some("proc"), &at, Some("proc"), flags, None::<&str>).map_err(failed("mount proc on", &at))?;
     for part in PROC_READ_ONLY.iter().map(|part| at.join(part)).filter(|part| part.exists()) {
-        bind_read_only(&part, &part)?;
+        bind_read_only(&part, &part, MsFlags::MS_NODEV)?;
     }
     for part in PROC_HIDDEN.iter().map(|part| at.join(part)).filter(|part| part.exists()) {
-        bind_read_only(Path::new("/dev/null"), &part)?;
+        if part.is_dir() {
+            let flags = flags | MsFlags::MS_RDONLY;
+            tmpfs(&part, flags, "mode=0555,size=4k")?;
+        } else {
+            bind_read_only(Path::new("/dev/null"), &part, MsFlags::empty())?;
+        }
     }
     Ok(())
 }
@@ -233,7 +299,7 @@ fn mount_dev(root: &Path, client: &Path) -> Result<(), MountError> {
         let at = dev.join(name);
         File::create(&at).map_err(io_failed("make", &at))?;
         // Read-only keeps mode, owner and times of the host's device; reading and writing it still work.
-        bind_read_only(&Path::new("/dev").join(name), &at)?;
+        bind_read_only(&Path::new("/dev").join(name), &at, MsFlags::empty())?;
     }
     for (name, target) in
         [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1")]
@@ -262,7 +328,7 @@ fn mount_dev(root: &Path, client: &Path) -> Result<(), MountError> {
     tmpfs(&runtime, flags | MsFlags::MS_NODEV, "mode=0755,size=64k")?;
     let program = runtime.join("shadow");
     File::create(&program).map_err(io_failed("make", &program))?;
-    bind_read_only(client, &program)
+    bind_read_only(client, &program, MsFlags::MS_NODEV)
 }
 
 /// Takes the right to write from the runtime directory, once everything is in it: no script can take the shadows' ways
@@ -278,12 +344,12 @@ pub(crate) fn seal_runtime() -> Result<(), MountError> {
 }
 
 /// Binds one mount, without what is mounted below it, and takes the right to write from it. The restrictions that the
-/// mount already has stay.
-fn bind_read_only(from: &Path, at: &Path) -> Result<(), MountError> {
+/// mount already has stay, and `restricted` come to them.
+fn bind_read_only(from: &Path, at: &Path, restricted: MsFlags) -> Result<(), MountError> {
     mount(Some(from), at, None::<&str>, MsFlags::MS_BIND, None::<&str>).map_err(failed("bind", from))?;
     let held = rustix::fs::statvfs(at)
         .map_err(|errno| failed("look at", at)(Errno::from_raw(errno.raw_os_error())))?;
-    let mut flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    let mut flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | restricted;
     for (has, repeat) in [
         (rustix::fs::StatVfsMountFlags::NOSUID, MsFlags::MS_NOSUID),
         (rustix::fs::StatVfsMountFlags::NODEV, MsFlags::MS_NODEV),
@@ -306,6 +372,34 @@ fn make_directory(path: &Path, mode: u32) -> Result<(), MountError> {
         .mode(mode)
         .create(path)
         .map_err(io_failed("make the directory", path))
+}
+
+/// Whether something above this process's root can be reached by climbing out of a chroot inside it. So it is where the
+/// client itself runs in a chroot: changing the root of the sandbox leaves what lies around it in the namespace.
+///
+/// # Errors
+/// The root could not be looked at; it may then be another one.
+pub(crate) fn can_be_climbed_out_of() -> io::Result<bool> {
+    let here = || {
+        let flags = rustix::fs::AtFlags::empty();
+        rustix::fs::statx(
+            rustix::fs::CWD,
+            ".",
+            flags,
+            rustix::fs::StatxFlags::INO | rustix::fs::StatxFlags::MNT_ID,
+        )
+        .map(|found| (found.stx_mnt_id, found.stx_ino))
+    };
+    let root = here()?;
+    // The working directory stays at the root, which is now above the root of this process.
+    nix::unistd::chroot("/proc")?;
+    for _ in 0..64 {
+        chdir("..")?;
+    }
+    let top = here()?;
+    nix::unistd::chroot(".")?;
+    chdir("/")?;
+    Ok(top != root)
 }
 
 /// Opens the root directory of a process: the merged view of the sandbox whose init it is.

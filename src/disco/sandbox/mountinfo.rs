@@ -19,6 +19,14 @@ pub(crate) struct Mount {
     pub(crate) options: Vec<String>,
 }
 
+impl Mount {
+    /// The restrictions that a mount over this one has to repeat.
+    pub(crate) fn restrictions(&self) -> Vec<String> {
+        let known = |option: &&String| ["nosuid", "nodev", "noexec"].contains(&option.as_str());
+        self.options.iter().filter(known).cloned().collect()
+    }
+}
+
 /// Reads the text of a mountinfo file; lines that the kernel would never write are left out.
 pub(crate) fn parse(text: &[u8]) -> Vec<Mount> {
     text.split(|&byte| byte == b'\n').filter_map(parse_line).collect()

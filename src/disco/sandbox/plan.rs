@@ -9,11 +9,9 @@ use std::path::{Path, PathBuf};
 use crate::disco::Mode;
 use crate::disco::sandbox::mountinfo::Mount;
 
-/// File systems that overlayfs takes as a lower layer; the first ones also as the upper.
-const OVERLAYABLE: &[&str] = &[
-    "ext4", "ext3", "ext2", "xfs", "btrfs", "tmpfs", "f2fs", "bcachefs", "zfs", "overlay", "nfs", "nfs4",
-    "squashfs", "erofs", "iso9660", "ubifs", "rootfs",
-];
+/// File systems that overlayfs refuses as a lower layer, for their names know no case. They hold files and directories
+/// only, so a bind mount of one shows no socket, pipe or device of the host.
+const NEVER_LOWER: &[&str] = &["cifs", "exfat", "hfs", "hfsplus", "msdos", "ntfs", "ntfs3", "smb3", "vfat"];
 
 /// File systems that are views of the running kernel: nothing in them is a file that could be managed.
 const KERNEL_VIEWS: &[&str] = &[
@@ -46,8 +44,30 @@ pub(crate) const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom
 /// Parts of `/proc` that belong to uid 0 without any capability, so only a read-only mount protects them.
 pub(crate) const PROC_READ_ONLY: &[&str] = &["sys", "sysrq-trigger", "irq", "bus", "fs"];
 
-/// Parts of `/proc` that tell about the host's memory, keys and timers.
-pub(crate) const PROC_HIDDEN: &[&str] = &["kcore", "keys", "key-users", "timer_list", "kmsg", "sched_debug"];
+/// Parts of `/proc` that tell about the host's memory, keys and timers, or that act on its hardware and know no
+/// capability.
+pub(crate) const PROC_HIDDEN: &[&str] = &[
+    "acpi",
+    "asound",
+    "dynamic_debug",
+    "kcore",
+    "key-users",
+    "keys",
+    "kmsg",
+    "kpagecgroup",
+    "kpagecount",
+    "kpageflags",
+    "latency_stats",
+    "mtrr",
+    "sched_debug",
+    "scsi",
+    "timer_list",
+    "timer_stats",
+    "vmallocinfo",
+];
+
+/// Largest file of a mount by itself that is copied; more is no configuration.
+const LARGEST_COPY: u64 = 4 << 20;
 
 /// Where a noop keeps the shadow program and the socket to which shadows report, inside its own `/dev`.
 pub(crate) const RUNTIME_DIR: &str = "/dev/disco";
@@ -68,6 +88,8 @@ pub(crate) struct Layer {
     pub(crate) at: PathBuf,
     /// Directory of this layer's `upper`, `work` and `extra`, below the scratch directory.
     pub(crate) dir: PathBuf,
+    /// Restrictions of the live mount that hold inside too: `nosuid`, `noexec`, `nodev`.
+    pub(crate) options: Vec<String>,
     /// What the sandbox adds of its own, in a second lower layer above the live one.
     pub(crate) extras: Vec<Extra>,
 }
@@ -81,6 +103,19 @@ pub(crate) enum Extra {
     Shadow(PathBuf),
     /// A command of the original: a link to the client.
     Command(PathBuf),
+    /// A copy of a file that is mounted by itself, which no overlay can cover: it can be changed inside like any other.
+    File(PathBuf),
+}
+
+/// What lies at a mount point of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// A directory.
+    Directory,
+    /// A regular file of this many bytes.
+    File(u64),
+    /// A socket, a pipe, a device; or nothing that can be seen.
+    Special,
 }
 
 impl Layer {
@@ -106,6 +141,9 @@ impl Layer {
 pub(crate) enum Step {
     /// An overlay over a live file system.
     Overlay(Layer),
+    /// An overlay without an upper layer, over a live file system that is read-only. Unlike in a bind mount, its sockets
+    /// and pipes are not those of the host.
+    OverlayReadOnly { at: PathBuf, options: Vec<String> },
     /// A live mount as it is, without its submounts, not writable. `from` is a path of the host.
     BindReadOnly { from: PathBuf, at: PathBuf },
     /// A live tree with everything below it. Live runs only.
@@ -166,57 +204,83 @@ pub(crate) struct RunDirs {
 /// Decides what to mount, from the visible mounts of the host.
 ///
 /// `shadows` are the real paths of the commands that a noop holds back. Nothing is read or changed here, but for asking
-/// `is_directory` whether a path of the host is one.
+/// `found` what lies at a path of the host.
 pub(crate) fn plan(
     mode: Mode,
     mounts: &[Mount],
     dirs: &RunDirs,
     shadows: &[PathBuf],
-    is_directory: impl Fn(&Path) -> bool,
+    found: impl Fn(&Path) -> Found,
 ) -> MountPlan {
+    let is_directory = |path: &Path| found(path) == Found::Directory;
     let replaced: &[&str] = match mode {
         Mode::Noop => &["/proc", "/sys", "/dev"],
         Mode::Live => &["/proc", "/sys", "/dev", "/run"],
     };
     let mut steps = Vec::new();
     let mut notes = Vec::new();
-    let overlay = |at: &Path, number: usize| {
+    let mut copies = Vec::new();
+    // What lies below these is not there inside, so nothing can be mounted on it.
+    let mut left_out: Vec<&Path> = vec![&dirs.scratch];
+    left_out.extend(replaced.iter().map(Path::new));
+    let overlay = |at: &Path, mount: Option<&Mount>, number: usize| {
         let dir = dirs.scratch.join("layers").join(number.to_string());
-        Step::Overlay(Layer { at: at.to_owned(), dir, extras: Vec::new() })
+        let options = mount.map(Mount::restrictions).unwrap_or_default();
+        Step::Overlay(Layer { at: at.to_owned(), dir, options, extras: Vec::new() })
     };
-    steps.push(overlay(Path::new("/"), 0));
+    let root = Path::new("/");
+    steps.push(overlay(root, mounts.iter().find(|mount| mount.point == root), 0));
 
-    let mut below: Vec<&Mount> = mounts
-        .iter()
-        .filter(|mount| mount.point != Path::new("/"))
-        .filter(|mount| !replaced.iter().any(|tree| mount.point.starts_with(tree)))
-        .filter(|mount| !mount.point.starts_with(&dirs.scratch))
-        .collect();
+    let mut below: Vec<&Mount> = mounts.iter().filter(|mount| mount.point != root).collect();
     below.sort_by_key(|mount| mount.point.components().count());
     for mount in below {
-        let at = mount.point.clone();
-        let overlayable = OVERLAYABLE.contains(&mount.kind.as_str());
-        let directory = is_directory(&at);
-        if KERNEL_VIEWS.contains(&mount.kind.as_str()) {
-            steps.push(match mode {
-                Mode::Noop if directory => Step::Hide { at },
-                // A namespace that something keeps alive by a file.
-                Mode::Noop => Step::BindReadOnly { from: "/dev/null".into(), at },
-                Mode::Live => Step::BindTree { at },
-            });
-        } else if !mount.read_only && overlayable && directory {
-            let number = steps.len();
-            steps.push(overlay(&at, number));
-        } else {
-            if !mount.read_only {
-                let why = match directory {
-                    true => format!("of type {} and cannot be the lower layer of an overlay", mount.kind),
-                    false => "a single file that is mounted by itself".to_owned(),
-                };
-                notes.push(format!("{} is {why}: it is read-only during the run", at.display()));
-            }
-            steps.push(Step::BindReadOnly { from: at.clone(), at });
+        if left_out.iter().any(|tree| mount.point.starts_with(tree)) {
+            continue;
         }
+        let at = mount.point.clone();
+        let (number, what) = (steps.len(), found(&at));
+        let kernel_view = KERNEL_VIEWS.contains(&mount.kind.as_str());
+        let never_lower = NEVER_LOWER.contains(&mount.kind.as_str());
+        steps.push(match (mode, what) {
+            (Mode::Live, _) if kernel_view => Step::BindTree { at },
+            (Mode::Noop, Found::Directory) if kernel_view => {
+                left_out.push(&mount.point);
+                Step::Hide { at }
+            }
+            // A namespace that something keeps alive by a file, a socket that was handed to a container: what is below
+            // the mount is seen instead, and that leads nowhere.
+            (Mode::Noop, _) if kernel_view => continue,
+            (Mode::Noop, Found::Special) => continue,
+            (Mode::Live, Found::Special) => Step::BindTree { at },
+            (_, Found::Directory) if never_lower => {
+                if !mount.read_only {
+                    notes.push(format!(
+                        "{} is of type {} and cannot be the lower layer of an overlay: it is read-only during the run",
+                        at.display(),
+                        mount.kind
+                    ));
+                }
+                Step::BindReadOnly { from: at.clone(), at }
+            }
+            (_, Found::Directory) if !mount.read_only => overlay(&at, Some(mount), number),
+            (Mode::Noop, Found::Directory) => Step::OverlayReadOnly { at, options: mount.restrictions() },
+            (Mode::Live, Found::Directory) => Step::BindReadOnly { from: at.clone(), at },
+            (_, Found::File(size)) if !mount.read_only && size <= LARGEST_COPY => {
+                copies.push(at);
+                continue;
+            }
+            (_, Found::File(_)) => {
+                if !mount.read_only {
+                    notes.push(format!(
+                        "{} is a single file that is mounted by itself, and longer than {} MiB: it is read-only during \
+                         the run",
+                        at.display(),
+                        LARGEST_COPY >> 20
+                    ));
+                }
+                Step::BindReadOnly { from: at.clone(), at }
+            }
+        });
     }
 
     match mode {
@@ -231,6 +295,9 @@ pub(crate) fn plan(
     let mut plan = MountPlan { steps, notes };
     if !is_directory(Path::new(PARAMETERS_DIR)) {
         plan.add(Path::new(PARAMETERS_DIR), Extra::Directory);
+    }
+    for copy in &copies {
+        plan.add(copy, Extra::File);
     }
     for shadow in shadows {
         plan.add(shadow, Extra::Shadow);
@@ -253,8 +320,11 @@ mod tests {
         let dirs =
             RunDirs { scratch: "/var/x/scratch/1".into(), parameters: "/var/x/scratch/1/parameters".into() };
         let shadows = [PathBuf::from("/usr/sbin/service")];
-        plan(mode, mounts, &dirs, &shadows, |path| {
-            path != Path::new("/etc/resolv.conf") && path != Path::new(PARAMETERS_DIR)
+        plan(mode, mounts, &dirs, &shadows, |path| match path.to_str().unwrap() {
+            "/etc/resolv.conf" => Found::File(100),
+            "/srv/image" => Found::File(LARGEST_COPY + 1),
+            "/run/docker.sock" | PARAMETERS_DIR => Found::Special,
+            _ => Found::Directory,
         })
     }
 
@@ -273,21 +343,20 @@ mod tests {
         ];
         let plan = plan_of(Mode::Noop, &mounts);
         assert_eq!(overlays(&plan), ["/", "/var", "/var/log"]);
-        assert!(plan.steps.contains(&Step::BindReadOnly { from: "/snap".into(), at: "/snap".into() }));
+        assert!(plan.steps.contains(&Step::OverlayReadOnly { at: "/snap".into(), options: Vec::new() }));
         assert!(plan.notes.is_empty());
     }
 
     #[test]
     fn what_cannot_be_a_lower_layer_is_read_only_and_said_so() {
-        let plan = plan_of(
-            Mode::Noop,
-            &[mount("/boot/efi", "vfat", false), mount("/etc/resolv.conf", "ext4", false)],
-        );
+        let plan =
+            plan_of(Mode::Noop, &[mount("/boot/efi", "vfat", false), mount("/srv/image", "ext4", false)]);
         assert_eq!(
             plan.notes,
             [
                 "/boot/efi is of type vfat and cannot be the lower layer of an overlay: it is read-only during the run",
-                "/etc/resolv.conf is a single file that is mounted by itself: it is read-only during the run",
+                "/srv/image is a single file that is mounted by itself, and longer than 4 MiB: it is read-only during \
+                 the run",
             ]
         );
         assert_eq!(overlays(&plan), ["/"]);
@@ -302,9 +371,30 @@ mod tests {
         assert!(plan.steps.contains(&Step::Hide { at: "/srv/jail/proc".into() }));
         let plan = plan_of(Mode::Noop, &[mount("/etc/resolv.conf", "nsfs", false)]);
         assert!(
-            plan.steps
-                .contains(&Step::BindReadOnly { from: "/dev/null".into(), at: "/etc/resolv.conf".into() })
+            !plan
+                .steps
+                .iter()
+                .any(|step| matches!(step, Step::BindReadOnly { at, .. } if at.starts_with("/etc")))
         );
+    }
+
+    #[test]
+    fn a_file_that_is_mounted_by_itself_is_copied_and_a_socket_is_left_out_of_a_noop() {
+        let mounts = [mount("/etc/resolv.conf", "ext4", false), mount("/run/docker.sock", "tmpfs", false)];
+        let noop = plan_of(Mode::Noop, &mounts);
+        assert!(noop.layers().next().unwrap().extras.contains(&Extra::File("etc/resolv.conf".into())));
+        assert!(!format!("{:?}", noop.steps).contains("docker.sock"), "{noop:?}");
+        assert!(noop.notes.is_empty());
+        let live = plan_of(Mode::Live, &[mount("/srv/docker.sock", "tmpfs", false)]);
+        assert_eq!(overlays(&live), ["/", "/srv/docker.sock"]);
+    }
+
+    #[test]
+    fn nothing_is_mounted_below_what_is_hidden() {
+        let mounts = [mount("/srv/debug", "debugfs", false), mount("/srv/debug/tracing", "tracefs", false)];
+        let plan = plan_of(Mode::Noop, &mounts);
+        assert!(plan.steps.contains(&Step::Hide { at: "/srv/debug".into() }));
+        assert!(!plan.steps.contains(&Step::Hide { at: "/srv/debug/tracing".into() }));
     }
 
     #[test]

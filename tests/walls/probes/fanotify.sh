@@ -1,0 +1,2 @@
+#? host: true
+sys 300 0 0 && escaped

@@ -1,0 +1,3 @@
+#? host: echo kept > /srv/linked
+#? escaped: grep -q changed /srv/linked
+ln /srv/linked /srv/other-name; echo changed >> /srv/other-name

@@ -1,0 +1,5 @@
+#? host: true
+#? escaped: [ "$(hostname)" = stolen ]
+hostname stolen && escaped
+sys 170 stolen 6 && escaped; (echo stolen > /proc/sys/kernel/hostname) && escaped
+[ -e /dev/disco ] || hostname localhost.localdomain

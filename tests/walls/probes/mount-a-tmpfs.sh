@@ -1,0 +1,2 @@
+#? host: true
+sys 165 none /mnt tmpfs 0 '' && escaped

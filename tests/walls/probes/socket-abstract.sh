@@ -1,0 +1,3 @@
+#? host: listener @host-abstract
+#? escaped: grep -q to-abstract /run/received
+say_to_socket @host-abstract to-abstract

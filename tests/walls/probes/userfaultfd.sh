@@ -1,0 +1,2 @@
+#? host: true
+sys 323 0 && escaped
