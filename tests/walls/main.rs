@@ -63,7 +63,7 @@ impl Probe {
 
     fn reached(&self, lab: &Lab) -> bool {
         let Some(line) = &self.escaped else { return false };
-        lab.node.command("bash").args(["-c", line]).status().unwrap().success()
+        lab.node.command("bash").args(["-c", line]).output().unwrap().status.success()
     }
 }
 

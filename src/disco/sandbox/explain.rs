@@ -28,7 +28,7 @@ pub fn explain(
     let scratch = vardir.join("scratch/run");
     let dirs = RunDirs { parameters: scratch.join("parameters"), scratch };
     let mounts = mount::visible_mounts().map_err(process("list the mounts for"))?;
-    let plan = plan::plan(mode, &mounts, &dirs, held_back, |path| path.is_dir());
+    let plan = plan::plan(mode, &mounts, &dirs, held_back, mount::found_at);
     Ok((plan.steps.iter().map(in_words).collect(), plan.notes))
 }
 
@@ -39,6 +39,7 @@ fn in_words(step: &Step) -> Cover {
         Step::BindReadOnly { at, .. } if at == Path::new(PARAMETERS_DIR) => {
             cover(at, "the parameters of this run, read-only")
         }
+        Step::OverlayReadOnly { at, .. } => cover(at, "overlaid: the live files, read-only"),
         Step::BindReadOnly { from, at } if from == at => cover(at, "bound: the live files, read-only"),
         Step::BindReadOnly { from, at } => {
             cover(at, &format!("bound: {} in its place, read-only", from.display()))
