@@ -112,6 +112,8 @@ pub struct ProvisioningDefaults {
     pub facts: &'static str,
     /// File that tells how the server is doing; empty: none.
     pub status_file: &'static str,
+    /// Whether the built-in agent choria_provision serves; else a plug brings it.
+    pub agent: bool,
 }
 
 /// A list in one constant, its items separated by commas.
@@ -185,6 +187,7 @@ impl Brand {
             registration_data: "",
             facts: "",
             status_file: "",
+            agent: true,
         },
         spec_digest: "",
         source: Source {

@@ -17,9 +17,6 @@ mod built {
     include!(concat!(env!("OUT_DIR"), "/built.rs"));
 }
 
-/// The agents of the product's own that a node's server brings along.
-const BUILT_IN_AGENTS: &[&str] = &["choria_provision", "discovery", "rpcutil"];
-
 /// Everything that was fixed when this binary was built.
 pub struct BuildInfo<'a> {
     brand: &'a Brand,
@@ -31,8 +28,11 @@ impl<'a> BuildInfo<'a> {
     /// The facts of an appliance.
     pub fn of(appliance: &'a Appliance) -> Self {
         let resolver = appliance.resolver.as_ref().map_or("Default", |resolver| resolver.name());
-        let served: &[&str] = if features::has("provisioning") { BUILT_IN_AGENTS } else { &[] };
-        let mut agents: Vec<String> = served.iter().map(ToString::to_string).collect();
+        let mut agents: Vec<String> = Vec::new();
+        if features::has("provisioning") {
+            let provision = appliance.brand.provisioning.agent.then_some("choria_provision");
+            agents.extend(["discovery", "rpcutil"].into_iter().chain(provision).map(str::to_owned));
+        }
         agents.extend(appliance.agents.iter().map(|agent| agent.info().name));
         agents.sort();
         BuildInfo { brand: &appliance.brand, resolver, agents }
@@ -96,6 +96,7 @@ impl<'a> BuildInfo<'a> {
                 "registration_data": provisioning.registration_data,
                 "facts": provisioning.facts,
                 "status_file": provisioning.status_file,
+                "agent": provisioning.agent,
             },
             "resolver": { "name": self.resolver },
             "agents": self.agents,
@@ -134,7 +135,7 @@ impl<'a> BuildInfo<'a> {
             text.line(12, "Provisioning Brokers", brokers.join(", "));
             text.line(12, "Provisioning Default", provisioning.default);
             text.line(16, "Provisioning TLS", provisioning.tls);
-            text.line(6, "Default Provisioning Agent", true);
+            text.line(6, "Default Provisioning Agent", provisioning.agent);
             text.line(2, "Provisioning Registration Data", provisioning.registration_data);
             text.line(14, "Provisioning Facts", provisioning.facts);
             text.line(4, "Provisioning Target Resolver", self.resolver);

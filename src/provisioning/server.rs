@@ -173,11 +173,11 @@ impl Server {
             facts_trouble: Mutex::new(None),
         };
         let provision = ChoriaProvision::new(brand.version, baked.token, ssl_directory, Arc::clone(&journal));
-        let mut agents: Vec<Arc<dyn Agent>> = vec![
-            Arc::new(Discovery::new(brand.version)),
-            Arc::new(Rpc(RpcUtil::new(brand.version, now))),
-            Arc::new(Rpc(provision)),
-        ];
+        let mut agents: Vec<Arc<dyn Agent>> =
+            vec![Arc::new(Discovery::new(brand.version)), Arc::new(Rpc(RpcUtil::new(brand.version, now)))];
+        if baked.agent {
+            agents.push(Arc::new(Rpc(provision)));
+        }
         for plug in plugs {
             agents.push(Arc::new(Rpc(Plug::new(plug, Arc::clone(&journal))?)));
         }

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use testbed::authority::Authority;
 use testbed::brand;
 use testbed::broker::{Broker, Options, ServerCertificate, free_port};
+use testbed::built;
 use testbed::wire::Requester;
 
 /// The provisioning token of both brands.
@@ -76,6 +77,74 @@ pub(crate) fn resolved() -> Bench {
         Lab::build("wireresolved", plug)
     });
     Bench { lab, _turn: turn }
+}
+
+/// A brand with agents of two crates beside the built-in ones: the example by its path, a hostile one by its commit.
+pub(crate) fn with_agents() -> Bench {
+    static LAB: OnceLock<Lab> = OnceLock::new();
+    static TURN: Mutex<()> = Mutex::new(());
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let lab = LAB.get_or_init(|| {
+        let directory = directory_of("wireagents");
+        let commit = write_agents(&directory.join("lab-agents"));
+        let example = built::project().unwrap().join("examples/hello-agent");
+        let plugs = format!(
+            "tls = false\n\
+             [[agents]]\ncrate = \"hello-agent\"\npath = \"{}\"\n\
+             [[agents]]\ncrate = \"lab-agents\"\ngit = \"file://{}/lab-agents\"\nrev = \"{commit}\"",
+            example.display(),
+            directory.display()
+        );
+        Lab::build("wireagents", &plugs)
+    });
+    Bench { lab, _turn: turn }
+}
+
+/// A crate whose agent panics and hangs, in a git repository of its own; returns its commit.
+fn write_agents(root: &Path) -> String {
+    fs::create_dir_all(root.join("src")).unwrap();
+    let manifest = "[package]\nname = \"lab-agents\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\
+                    [dependencies]\ndisco-sdk = \"0.1\"\n[workspace]\n";
+    fs::write(root.join("Cargo.toml"), manifest).unwrap();
+    let code = r#"//! Goes wrong in every way.
+use disco_sdk::{Action, Agent, AgentInfo, Call, Failure};
+
+struct Wrong;
+
+impl Agent for Wrong {
+    fn info(&self) -> AgentInfo {
+        let info = AgentInfo::new("lab_wrong", "0.1.0").timeout(std::time::Duration::from_secs(2));
+        info.action(Action::new("panic", "")).action(Action::new("hang", ""))
+    }
+
+    fn invoke(&self, call: &Call<'_>) -> Result<String, Failure> {
+        match call.action {
+            "panic" => panic!("a bug in lab_wrong"),
+            _ => loop {
+                std::thread::park();
+            },
+        }
+    }
+}
+
+pub fn agents() -> Vec<Box<dyn Agent>> {
+    vec![Box::new(Wrong)]
+}
+"#;
+    fs::write(root.join("src/lib.rs"), code).unwrap();
+    let git = |arguments: &[&str]| {
+        let mut git = Command::new("git");
+        git.arg("-C").arg(root).args(["-c", "user.name=Lab", "-c", "user.email=lab@wire.example"]);
+        // The same files are the same commit, whenever the test runs.
+        git.env("GIT_AUTHOR_DATE", "2026-01-01T00:00:00Z").env("GIT_COMMITTER_DATE", "2026-01-01T00:00:00Z");
+        let output = git.args(arguments).output().unwrap();
+        assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    git(&["init", "--quiet"]);
+    git(&["add", "--all"]);
+    git(&["commit", "--quiet", "--allow-empty", "--message", "agents"]);
+    git(&["rev-parse", "HEAD"])
 }
 
 /// A resolver crate as a site would write it: the last line of a file is the broker, and no file is an error.

@@ -362,6 +362,36 @@ fn a_resolver_decides_alone_where_the_node_waits() {
 }
 
 #[test]
+fn agents_of_other_crates_serve_beside_the_built_in_ones_and_cannot_harm_them() {
+    let bench = lab::with_agents();
+    let said = Command::new(bench.binary()).args(["buildinfo", "--json"]).output().unwrap();
+    let said: Value = serde_json::from_slice(&said.stdout).unwrap();
+    assert_eq!(said["agents"], json!(["choria_provision", "discovery", "hello", "lab_wrong", "rpcutil"]));
+
+    let broker = bench.broker();
+    let mut node = bench.node().connected();
+    let mut requester = requester(&broker);
+    let identity = only_node(&mut requester);
+    let found = requester.discover(&json!({"agent": ["hello"]}), SILENCE).unwrap();
+    assert_eq!(found, [identity.as_str()]);
+    let greeted = requester.request(&identity, "hello", "greet", &json!({"name": "lab"})).unwrap();
+    assert_eq!(greeted["data"]["greeting"], format!("Hello lab, from {identity}"));
+    let refused = requester.request(&identity, "hello", "greet", &json!({})).unwrap();
+    assert_eq!((&refused["statuscode"], &refused["statusmsg"]), (&json!(3), &json!("name is required")));
+
+    let broken = requester.request(&identity, "lab_wrong", "panic", &json!({})).unwrap();
+    assert_eq!(broken["statuscode"], 5);
+    node.wait_for("agent lab_wrong panicked in panic");
+    for _ in 0..6 {
+        let hanging = requester.action("lab_wrong", "hang", &json!({}));
+        assert!(requester.broadcast(&hanging, Duration::from_millis(50)).unwrap().is_empty());
+    }
+    node.wait_for("agent lab_wrong gave no answer within 2 s");
+    let greeted = requester.request(&identity, "hello", "greet", &json!({"name": "lab"})).unwrap();
+    assert_eq!(greeted["statuscode"], 0, "the others are as quick as ever");
+}
+
+#[test]
 fn after_a_long_outage_the_node_looks_for_brokers_anew() {
     let bench = plain();
     let broker = bench.broker();

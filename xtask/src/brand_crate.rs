@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! target/brands/acme/
-//!   Cargo.toml     a workspace of its own: the product with the spec's features, the resolver's crate if any
+//!   Cargo.toml     a workspace of its own: the product with the spec's features, the crates of its plugs
 //!   src/main.rs    fills `Brand` from `env!("DISCO_BAKED_…")`; rustc finds what the generator forgot
 //!   Cargo.lock     copy of the project's
 //!   core           link to the project, so that the product's identity does not depend on where the project lies
@@ -19,6 +19,7 @@ use anyhow::{Context, Result};
 
 use crate::project::Project;
 use crate::spec::Spec;
+use crate::spec::plugs::{Origin, Plug};
 
 /// Prefix of the environment variables that carry a spec into rustc.
 pub(crate) const BAKED: &str = "DISCO_BAKED_";
@@ -31,8 +32,7 @@ pub(crate) fn write(project: &Project, spec: &Spec) -> Result<PathBuf> {
     let folder = project.target().join("brands").join(&spec.brand.name);
     fs::create_dir_all(folder.join("src")).with_context(|| format!("cannot create {}", folder.display()))?;
     link(&folder.join(CORE), Path::new("../../.."))?;
-    let plug = spec.resolver.as_ref().map(|resolver| plug_path(project, &resolver.folder)).transpose()?;
-    write_if_changed(&folder.join("Cargo.toml"), &manifest(project, spec, plug.as_deref())?)?;
+    write_if_changed(&folder.join("Cargo.toml"), &manifest(project, spec)?)?;
     write_if_changed(&folder.join("src/main.rs"), &main_rs(spec))?;
     let lock = project.root.join("Cargo.lock");
     let lock = fs::read_to_string(&lock).with_context(|| format!("cannot read {}", lock.display()))?;
@@ -55,15 +55,27 @@ fn plug_path(project: &Project, folder: &Path) -> Result<PathBuf> {
     })
 }
 
-fn manifest(project: &Project, spec: &Spec, plug: Option<&Path>) -> Result<String> {
+/// The line of a manifest that brings a plug's crate.
+fn dependency(project: &Project, plug: &Plug) -> Result<String> {
+    let quoted = |text: &str| toml::Value::from(text).to_string();
+    let origin = match &plug.origin {
+        Origin::Folder { folder, .. } => {
+            format!("path = {}", quoted(&plug_path(project, folder)?.to_string_lossy()))
+        }
+        Origin::Commit { git, rev } => format!("git = {}, rev = {}", quoted(git), quoted(rev)),
+        Origin::Release { version } => format!("version = {}", quoted(version)),
+    };
+    Ok(format!("{} = {{ {origin} }}\n", plug.krate))
+}
+
+fn manifest(project: &Project, spec: &Spec) -> Result<String> {
     let quoted = |text: &str| toml::Value::from(text).to_string();
     let features: Vec<String> = spec.features.chosen().into_iter().map(quoted).collect();
-    let resolver = match (&spec.resolver, plug) {
-        (Some(resolver), Some(plug)) => {
-            format!("{} = {{ path = {} }}\n", resolver.krate, quoted(&plug.to_string_lossy()))
-        }
-        _ => String::new(),
-    };
+    let mut plugs = std::collections::BTreeSet::new();
+    for plug in spec.resolver.iter().chain(&spec.agents) {
+        plugs.insert(dependency(project, plug)?);
+    }
+    let plugs: String = plugs.into_iter().collect();
     let profile = section(&project.manifest, "[profile.release]")
         .context("the project's Cargo.toml has no [profile.release] to copy")?;
     Ok(format!(
@@ -80,7 +92,7 @@ fn manifest(project: &Project, spec: &Spec, plug: Option<&Path>) -> Result<Strin
          \n\
          [dependencies]\n\
          disco = {{ path = \"{CORE}\", default-features = false, features = [{features}] }}\n\
-         {resolver}\
+         {plugs}\
          \n\
          [workspace]\n\
          exclude = [\"{CORE}\"]\n\
@@ -110,9 +122,10 @@ fn section<'a>(manifest: &'a str, header: &str) -> Option<&'a str> {
 fn main_rs(spec: &Spec) -> String {
     let env = |name: &str| format!("env!(\"{BAKED}{name}\")");
     let flag = |name: &str| format!("brand::flag({})", env(name));
-    let plug = spec.resolver.as_ref().map_or(String::new(), |resolver| {
-        format!(".target_resolver({}::target_resolver())", resolver.krate.replace('-', "_"))
-    });
+    let resolver =
+        spec.resolver.iter().map(|plug| format!(".target_resolver({}::target_resolver())", plug.module()));
+    let agents = spec.agents.iter().map(|plug| format!(".agents({}::agents())", plug.module()));
+    let plugs: String = resolver.chain(agents).collect();
     format!(
         "//! Generated from {file}. Edit the spec, not this.\n\
          \n\
@@ -157,14 +170,15 @@ fn main_rs(spec: &Spec) -> String {
                  token: {token},\n        \
                  registration_data: {registration_data},\n        \
                  facts: {facts},\n        \
-                 status_file: {status_file},\n    \
+                 status_file: {status_file},\n        \
+                 agent: {agent},\n    \
              }},\n    \
              spec_digest: {spec_digest},\n    \
              source: Source {{ commit: {commit}, date: {date} }},\n\
          }};\n\
          \n\
          fn main() -> std::process::ExitCode {{\n    \
-             Appliance::new(BRAND){plug}.run()\n\
+             Appliance::new(BRAND){plugs}.run()\n\
          }}\n",
         file = spec.file_name,
         name = env("NAME"),
@@ -196,6 +210,7 @@ fn main_rs(spec: &Spec) -> String {
         registration_data = env("PROVISIONING_REGISTRATION_DATA"),
         facts = env("PROVISIONING_FACTS"),
         status_file = env("PROVISIONING_STATUS_FILE"),
+        agent = flag("PROVISIONING_AGENT"),
         spec_digest = env("SPEC_DIGEST"),
         commit = env("SOURCE_COMMIT"),
         date = env("SOURCE_DATE"),

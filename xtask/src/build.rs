@@ -215,6 +215,19 @@ impl<'a> Builder<'a> {
                 resolver.krate
             ));
         }
+        let agents: Vec<&str> =
+            says["agents"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        if spec.features.provisioning && !agents.contains(&"choria_provision") {
+            differences.push("agents: the spec turns `provisioning.agent` off, and no crate of [[agents]] brings choria_provision".into());
+        }
+        let built_in = 2 + usize::from(spec.provisioning.agent);
+        if agents.len() < built_in + spec.agents.len() {
+            differences.push(format!(
+                "agents: the spec names {} crates, the binary has {}",
+                spec.agents.len(),
+                agents.join(", ")
+            ));
+        }
         if !differences.is_empty() {
             bail!(
                 "{} is not what the spec {} asked for:\n  {}",

@@ -7,6 +7,7 @@
 mod checks;
 mod explain;
 mod keys;
+pub(crate) mod plugs;
 mod problem;
 mod reader;
 #[cfg(test)]
@@ -20,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt::{self, Write};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Serialize, Serializer};
@@ -29,6 +30,7 @@ use sha2::{Digest, Sha256};
 
 pub(crate) use checks::SYSTEM_FOLDERS;
 pub(crate) use explain::{explain, reference};
+use plugs::Plug;
 pub(crate) use problem::Refused;
 pub(crate) use schema::schema;
 
@@ -46,7 +48,9 @@ pub(crate) struct Spec {
     pub(crate) broker: Broker,
     pub(crate) provisioning: Provisioning,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) resolver: Option<Resolver>,
+    pub(crate) resolver: Option<Plug>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) agents: Vec<Plug>,
     #[serde(serialize_with = "packages_by_name")]
     pub(crate) packages: Vec<Package>,
     /// What deserves a warning, without secrets.
@@ -155,18 +159,8 @@ pub(crate) struct Provisioning {
     pub(crate) registration_data: String,
     pub(crate) facts: String,
     pub(crate) status_file: String,
-}
-
-/// The crate that finds the brokers.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Resolver {
-    #[serde(rename = "crate")]
-    pub(crate) krate: String,
-    /// As written, relative to the spec.
-    pub(crate) path: String,
-    /// Where that is on this machine.
-    #[serde(skip)]
-    pub(crate) folder: PathBuf,
+    /// Whether the built-in agent choria_provision serves.
+    pub(crate) agent: bool,
 }
 
 /// One package to make.
@@ -347,6 +341,7 @@ impl Spec {
             ("PROVISIONING_REGISTRATION_DATA", provisioning.registration_data.clone()),
             ("PROVISIONING_FACTS", provisioning.facts.clone()),
             ("PROVISIONING_STATUS_FILE", provisioning.status_file.clone()),
+            ("PROVISIONING_AGENT", provisioning.agent.to_string()),
             ("SPEC_DIGEST", self.digest()?),
         ])
     }
@@ -357,7 +352,8 @@ impl Spec {
         let tables_map = tables.as_object_mut().context("a spec is a table")?;
         // Packages are made from the binary; it does not know of them.
         tables_map.shift_remove("packages");
-        // A plug names itself; without one the product says "Default".
+        // Plugs name themselves; without one the product says "Default".
+        tables_map.shift_remove("agents");
         tables_map.shift_remove("resolver");
         if self.resolver.is_none() {
             tables_map.insert("resolver".into(), serde_json::json!({ "name": "Default" }));

@@ -204,6 +204,35 @@ pub(crate) fn crate_name(name: &str) -> Option<Fault> {
     (!good).then(|| fault("not the name of a crate", "use the `name` of its Cargo.toml"))?
 }
 
+/// A repository that cargo can fetch without a word of secret.
+pub(crate) fn repository(url: &str) -> Option<Fault> {
+    let rest = ["https://", "ssh://", "file://"].iter().find_map(|scheme| url.strip_prefix(scheme));
+    let Some(rest) = rest.filter(|rest| !rest.is_empty() && !rest.contains(char::is_whitespace)) else {
+        return fault("not a repository", "write a URL that begins with https://, ssh:// or file://");
+    };
+    let user = rest.split('/').next().and_then(|host| host.split_once('@')).map(|(user, _)| user);
+    match user {
+        Some(user) if user.contains(':') => {
+            fault("a URL with a password", "let git or an ssh agent know the password")
+        }
+        _ => None,
+    }
+}
+
+/// The whole hash of a commit.
+pub(crate) fn commit(rev: &str) -> Option<Fault> {
+    let good = rev.len() == 40 && rev.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    (!good).then(|| fault("not the whole hash of a commit", "write 40 hex digits: branches and tags move"))?
+}
+
+/// A requirement of a release, as far as can be said without cargo.
+pub(crate) fn requirement(text: &str) -> Option<Fault> {
+    let good = text.bytes().any(|byte| byte.is_ascii_digit())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b" .,^~=<>*+-".contains(&byte));
+    (!good)
+        .then(|| fault("not a requirement of a release", "write it as in a Cargo.toml, such as \"1.2\""))?
+}
+
 /// What is wrong with the PEM text of certificate authorities.
 pub(crate) fn certificates(pem: &str) -> Option<Fault> {
     if pem.contains('\0') {

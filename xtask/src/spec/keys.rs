@@ -185,6 +185,9 @@ const fn lacking(key: Key, what: &'static str) -> Key {
     Key { lacks: Some(what), ..key }
 }
 
+/// The whole hash of a git commit.
+const COMMIT: &str = "^[0-9a-f]{40}$";
+
 const NAME: &str = "^[a-z][a-z0-9-]{0,30}$";
 const BINARY: &str = "^[a-z][a-z0-9-]{0,62}$";
 const VERSION: &str = "^[0-9][A-Za-z0-9.+~]*$";
@@ -484,15 +487,12 @@ pub(crate) const TABLES: &[Table] = &[
                 "\"/run/acme-disco/status.json\"",
                 "File in which the server tells how it is doing. Empty: none.",
             ),
-            lacking(
-                key(
-                    "agent",
-                    Flag,
-                    Is("true"),
-                    "false",
-                    "Whether the built-in choria_provision agent serves. Off: one of [[agents]] provides it.",
-                ),
-                "agents from other crates",
+            key(
+                "agent",
+                Flag,
+                Is("true"),
+                "false",
+                "Whether the built-in choria_provision agent serves. Off: one of [[agents]] brings it.",
             ),
             lacking(
                 key(
@@ -527,20 +527,69 @@ pub(crate) const TABLES: &[Table] = &[
             key(
                 "path",
                 Text,
-                Required,
+                Follows("none; `path`, `git` or `version` is needed"),
                 "\"examples/static-targets\"",
                 "Folder of the crate, relative to this file.",
+            ),
+            key(
+                "git",
+                Text,
+                Follows("none; `path`, `git` or `version` is needed"),
+                "\"https://git.acme.example/static-targets\"",
+                "Repository of the crate.",
+            ),
+            key(
+                "rev",
+                Pattern(COMMIT),
+                Follows("none; needed with `git`"),
+                "\"0f60cbf9a1b2c3d4e5f60718293a4b5c6d7e8f90\"",
+                "Commit of the repository, its whole hash: branches and tags move.",
+            ),
+            key(
+                "version",
+                Text,
+                Follows("none; `path`, `git` or `version` is needed"),
+                "\"1.2\"",
+                "Release of the crate in cargo's registry, as cargo's manifests require one.",
             ),
         ],
     },
     Table {
         name: "agents",
         shape: Shape::List,
-        meaning: "Crates with further agents.",
-        lacks: Some("agents from other crates"),
+        meaning: "Crates with further agents, which need the feature `provisioning`. Each exports `pub fn agents() -> \
+                  Vec<Box<dyn disco_sdk::Agent>>`; examples/hello-agent is one.",
+        lacks: None,
         keys: &[
             key("crate", Pattern(CRATE), Required, "\"acme-agents\"", "Name of the crate."),
-            key("path", Text, Required, "\"../acme-agents\"", "Folder of the crate, relative to this file."),
+            key(
+                "path",
+                Text,
+                Follows("none; `path`, `git` or `version` is needed"),
+                "\"../acme-agents\"",
+                "Folder of the crate, relative to this file.",
+            ),
+            key(
+                "git",
+                Text,
+                Follows("none; `path`, `git` or `version` is needed"),
+                "\"https://git.acme.example/acme-agents\"",
+                "Repository of the crate.",
+            ),
+            key(
+                "rev",
+                Pattern(COMMIT),
+                Follows("none; needed with `git`"),
+                "\"0f60cbf9a1b2c3d4e5f60718293a4b5c6d7e8f90\"",
+                "Commit of the repository, its whole hash: branches and tags move.",
+            ),
+            key(
+                "version",
+                Text,
+                Follows("none; `path`, `git` or `version` is needed"),
+                "\"1.2\"",
+                "Release of the crate in cargo's registry, as cargo's manifests require one.",
+            ),
         ],
     },
     Table {

@@ -261,6 +261,16 @@ impl<'a> TableReader<'a> {
         self.read_table(name, key, found)
     }
 
+    /// A list of tables below this one, `[[key]]`; each is pointed to by its header.
+    pub(crate) fn tables(&mut self, key: &'static str) -> Vec<TableReader<'a>> {
+        let Some((_, value)) = self.entry(key) else { return Vec::new() };
+        let Some(items) = value.get_ref().as_array() else {
+            self.wrong_type(key, value, "a list of tables");
+            return Vec::new();
+        };
+        items.iter().map(|item| self.read_table(self.dotted(key), key, Some((item.span(), item)))).collect()
+    }
+
     /// All tables below this one except those asked for, by name.
     pub(crate) fn other_tables(&mut self) -> Vec<(Spanned<String>, TableReader<'a>)> {
         let Some(entries) = self.entries else { return Vec::new() };

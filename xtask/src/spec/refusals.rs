@@ -97,7 +97,7 @@ brockers = ["a:1"]
 8 | brockers = ["a:1"]
   | ^^^^^^^^ did you mean `brokers`?
   |
-  = help: accepted here: `default`, `brokers`, `tls`, `ca`, `token`, `registration_data`, `facts`, `status_file`"#,
+  = help: accepted here: `default`, `brokers`, `tls`, `ca`, `token`, `registration_data`, `facts`, `status_file`, `agent`"#,
     );
 }
 
@@ -116,7 +116,7 @@ live = true
 4 | [feature]
   |  ^^^^^^^ did you mean `features`?
   |
-  = help: accepted here: `brand`, `paths`, `features`, `client`, `security`, `broker`, `provisioning`, `resolver`, `packages`"#,
+  = help: accepted here: `brand`, `paths`, `features`, `client`, `security`, `broker`, `provisioning`, `resolver`, `agents`, `packages`"#,
     );
 }
 
@@ -1299,13 +1299,13 @@ provisioning = true
 [resolver]
 crate = "static-targets"
 "#,
-        r#"error: `resolver.path` is missing
+        r#"error: `resolver` does not say where its crate is
  --> test.toml:7:2
   |
 7 | [resolver]
   |  ^^^^^^^^ in this table
   |
-  = help: write where the crate is, relative to the spec"#,
+  = help: write one of `path = "…"`, `git = "…"` with `rev = "…"`, or `version = "…"`"#,
     );
 }
 
@@ -1464,7 +1464,7 @@ error: unknown table `path` at the top
 5 | [path]
   |  ^^^^ did you mean `paths`?
   |
-  = help: accepted here: `brand`, `paths`, `features`, `client`, `security`, `broker`, `provisioning`, `resolver`, `packages`
+  = help: accepted here: `brand`, `paths`, `features`, `client`, `security`, `broker`, `provisioning`, `resolver`, `agents`, `packages`
 
 error: 3 problems in test.toml"#,
     );
@@ -1628,13 +1628,13 @@ provisioning = true
 [provisioning]
 agent = false
 "#,
-        r#"error: `provisioning.agent` needs agents from other crates, which this version does not have
+        r#"error: `provisioning.agent` is off, and no crate brings an agent in its place
  --> test.toml:8:9
   |
 8 | agent = false
-  |         ^^^^^ takes only `true` for now
+  |         ^^^^^ nobody could provision this node
   |
-  = help: leave `agent` out"#,
+  = help: name a crate in [[agents]] whose agent is called choria_provision, or leave `agent` on"#,
     );
 }
 
@@ -1708,41 +1708,29 @@ fn tables_that_the_product_has_no_code_for_say_so() {
         r#"[brand]
 name = "acme"
 
-[[agents]]
-crate = "acme-agents"
-path = "../acme-agents"
-
 [targets.linux-x86_64]
 glibc = "2.17"
 
 [signing]
 rpm_key = { file = "/secure/acme.asc" }
 "#,
-        r#"error: [agents] needs agents from other crates, which this version does not have
- --> test.toml:4:3
+        r#"error: [targets] needs builds for other machines, which this version does not have
+ --> test.toml:4:2
   |
-4 | [[agents]]
-  |   ^^^^^^ not in this version
-  |
-  = help: leave the table out
-
-error: [targets] needs builds for other machines, which this version does not have
- --> test.toml:8:2
-  |
-8 | [targets.linux-x86_64]
+4 | [targets.linux-x86_64]
   |  ^^^^^^^ not in this version
   |
   = help: leave the table out
 
 error: [signing] needs signing packages, which this version does not have
-  --> test.toml:11:2
-   |
-11 | [signing]
-   |  ^^^^^^^ not in this version
-   |
-   = help: leave the table out
+ --> test.toml:7:2
+  |
+7 | [signing]
+  |  ^^^^^^^ not in this version
+  |
+  = help: leave the table out
 
-error: 3 problems in test.toml"#,
+error: 2 problems in test.toml"#,
     );
 }
 
@@ -1853,5 +1841,173 @@ server = "SUAM5YWNSFIVAYC4BZ4DVDX4ZYBEGPS4VCBGHDXHN3V6HVD2MARKERRWVQ"
   |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ not for a spec
   |
   = help: keep it in a file on the node that only root may read; what a spec says can be read out of the binary by everybody"#,
+    );
+}
+
+#[test]
+fn a_crate_that_is_in_several_places() {
+    check(
+        r#"[brand]
+name = "acme"
+
+[features]
+provisioning = true
+
+[resolver]
+crate = "plug"
+path = "plug"
+version = "1.2"
+"#,
+        r#"error: `resolver` says in 2 ways where its crate is
+ --> test.toml:7:2
+  |
+7 | [resolver]
+  |  ^^^^^^^^ in this table
+  |
+  = help: write one of `path = "…"`, `git = "…"` with `rev = "…"`, or `version = "…"`"#,
+    );
+}
+
+#[test]
+fn a_commit_without_its_repository_and_a_repository_without_its_commit() {
+    check(
+        r#"[brand]
+name = "acme"
+
+[features]
+provisioning = true
+
+[resolver]
+crate = "plug"
+git = "https://git.acme.example/plug"
+
+[[agents]]
+crate = "acme-agents"
+version = "1"
+rev = "main"
+"#,
+        r#"error: `resolver.rev` is missing
+ --> test.toml:7:2
+  |
+7 | [resolver]
+  |  ^^^^^^^^ in this table
+  |
+  = help: write the whole hash of the commit; branches and tags move
+
+error: `agents.rev` is set without `agents.git`
+  --> test.toml:14:1
+   |
+14 | rev = "main"
+   | ^^^ a commit of which repository?
+   |
+   = help: write the repository's URL as `git`, or leave `rev` out
+
+error: 2 problems in test.toml"#,
+    );
+}
+
+#[test]
+fn origins_that_do_not_say_for_sure_which_code_it_is() {
+    check(
+        r#"[brand]
+name = "acme"
+
+[features]
+provisioning = true
+
+[[agents]]
+crate = "a"
+git = "git.acme.example/a"
+rev = "main"
+
+[[agents]]
+crate = "b"
+version = "newest"
+"#,
+        r#"error: `agents.git` is refused
+ --> test.toml:9:7
+  |
+9 | git = "git.acme.example/a"
+  |       ^^^^^^^^^^^^^^^^^^^^ not a repository
+  |
+  = help: write a URL that begins with https://, ssh:// or file://
+
+error: `agents.rev` is refused
+  --> test.toml:10:7
+   |
+10 | rev = "main"
+   |       ^^^^^^ not the whole hash of a commit
+   |
+   = help: write 40 hex digits: branches and tags move
+
+error: `agents.version` is refused
+  --> test.toml:14:11
+   |
+14 | version = "newest"
+   |           ^^^^^^^^ not a requirement of a release
+   |
+   = help: write it as in a Cargo.toml, such as "1.2"
+
+error: 3 problems in test.toml"#,
+    );
+}
+
+#[test]
+fn agents_need_the_feature_and_different_names() {
+    check(
+        r#"[brand]
+name = "acme"
+
+[[agents]]
+crate = "a"
+version = "1"
+
+[[agents]]
+crate = "a"
+version = "1"
+"#,
+        r#"error: [[agents]] is set, but `features.provisioning` is off
+ --> test.toml:4:1
+  |
+4 | [[agents]]
+  | ^^^^^^^^^^ a build without provisioning serves nobody
+  |
+  = help: set `provisioning = true` under [features], or leave [[agents]] out
+
+error: [[agents]] is set, but `features.provisioning` is off
+ --> test.toml:8:1
+  |
+8 | [[agents]]
+  | ^^^^^^^^^^ a build without provisioning serves nobody
+  |
+  = help: set `provisioning = true` under [features], or leave [[agents]] out
+
+error: the crate `a` is in two tables of [[agents]]
+ --> test.toml:8:1
+  |
+8 | [[agents]]
+  | ^^^^^^^^^^ the second one
+  |
+  = help: name each crate once; one crate may bring several agents
+
+error: 3 problems in test.toml"#,
+    );
+}
+
+#[test]
+fn agents_are_a_list_of_tables() {
+    check(
+        r#"[brand]
+name = "acme"
+
+[agents]
+crate = "a"
+version = "1"
+"#,
+        r#"error: `agents` is a table, it must be a list of tables
+ --> test.toml:4:1
+  |
+4 | [agents]
+  | ^^^^^^^^ expected a list of tables"#,
     );
 }

@@ -14,8 +14,8 @@ use super::keys::{default_count, default_flag, default_text};
 use super::problem::{Problem, Refused, possible_tokens};
 use super::reader::{Problems, Reference, TableReader};
 use super::{
-    Brand, Broker, Client, Features, Format, Package, Paths, Provisioning, Resolver, Security, Spec,
-    Surroundings, TokenIdentity, secrets, token,
+    Brand, Broker, Client, Features, Format, Package, Paths, Provisioning, Security, Spec, Surroundings,
+    TokenIdentity, secrets, token,
 };
 
 /// Binary of the stock build; only its paths are the product's own, a brand's derive from its binary.
@@ -35,10 +35,17 @@ pub(super) fn resolve(path: &Path, source: &str, around: &Surroundings<'_>) -> R
     if found.is_empty() { Ok(spec) } else { Err(Refused::new(shown, source, found, &secrets)) }
 }
 
-struct Resolution<'a> {
+pub(super) struct Resolution<'a> {
     path: &'a Path,
     around: &'a Surroundings<'a>,
-    problems: &'a Problems,
+    pub(super) problems: &'a Problems,
+}
+
+/// Which kinds of crates a spec brings.
+#[derive(Debug, Clone, Copy)]
+struct Plugs {
+    resolver: bool,
+    agents: bool,
 }
 
 impl<'a> Resolution<'a> {
@@ -50,13 +57,14 @@ impl<'a> Resolution<'a> {
         let client = self.client(file.table("client"));
         let security = self.security(file.table("security"), &features);
         let broker = self.broker(file.table("broker"));
-        let resolver = self.resolver(file.table("resolver"), &features);
+        let resolver = self.resolver(file.table("resolver"), features.provisioning);
+        let agents = self.agents(file.tables("agents"), features.provisioning);
         let mut warnings = Vec::new();
         let (provisioning, token) = self.provisioning(
             file.table("provisioning"),
             &brand,
             &features,
-            resolver.is_some(),
+            Plugs { resolver: resolver.is_some(), agents: !agents.is_empty() },
             &mut warnings,
         );
         let packages = self.packages(file.table("packages"));
@@ -76,6 +84,7 @@ impl<'a> Resolution<'a> {
             broker,
             provisioning,
             resolver,
+            agents,
             packages,
             warnings,
             token_variable: token.variable,
@@ -214,59 +223,12 @@ impl<'a> Resolution<'a> {
         Broker { max_clients }
     }
 
-    fn resolver(&self, mut table: TableReader<'a>, features: &Features) -> Option<Resolver> {
-        let header = table.span();
-        let name = table.string("crate");
-        let path = table.string("path");
-        let absent = |key| table.key_span(key).is_none();
-        if header.is_some() && absent("crate") {
-            self.missing(
-                "resolver.crate",
-                header.clone(),
-                "write the name of the crate, such as `crate = \"static-targets\"`",
-            );
-        }
-        if header.is_some() && absent("path") {
-            self.missing("resolver.path", header.clone(), "write where the crate is, relative to the spec");
-        }
-        if let Some(span) = &header
-            && !features.provisioning
-        {
-            self.problems.add(
-                Problem::at(
-                    span.clone(),
-                    "[resolver] is set, but `features.provisioning` is off",
-                    "a build without provisioning never asks for brokers",
-                )
-                .cure("set `provisioning = true` under [features], or leave [resolver] out"),
-            );
-        }
-        table.finish();
-        let krate = self.checked(name, "resolver.crate", checks::crate_name);
-        let path = path?;
-        let folder = self.beside(path.get_ref());
-        if !folder.join("Cargo.toml").is_file() {
-            self.problems.add(
-                Problem::at(
-                    path.span(),
-                    format!(
-                        "`resolver.path` has no crate: {} is missing",
-                        folder.join("Cargo.toml").display()
-                    ),
-                    "looked for here, relative to the spec",
-                )
-                .cure("name the folder that has the Cargo.toml of the crate"),
-            );
-        }
-        Some(Resolver { krate: krate?, path: path.into_inner(), folder })
-    }
-
     fn provisioning(
         &self,
         mut table: TableReader<'a>,
         brand: &Brand,
         features: &Features,
-        has_resolver: bool,
+        plugs: Plugs,
         warnings: &mut Vec<String>,
     ) -> (Provisioning, Token) {
         let default = table.flag("default");
@@ -277,6 +239,7 @@ impl<'a> Resolution<'a> {
         let registration_data = table.string("registration_data");
         let facts = table.string("facts");
         let status_file = table.string("status_file");
+        let agent = table.flag("agent");
 
         let set = |key, is_set: bool| is_set.then(|| table.key_span(key)).flatten().map(|span| (key, span));
         if !features.provisioning {
@@ -290,6 +253,7 @@ impl<'a> Resolution<'a> {
                 set("registration_data", filled(&registration_data)),
                 set("facts", filled(&facts)),
                 set("status_file", filled(&status_file)),
+                set("agent", agent.as_ref().is_some_and(|on| !*on.get_ref())),
             ];
             for (key, span) in in_vain.into_iter().flatten() {
                 self.problems.add(
@@ -303,12 +267,28 @@ impl<'a> Resolution<'a> {
             }
         }
         self.refuse_plaintext(&tls, "provisioning.tls", features);
+        if let Some(on) = &agent
+            && !*on.get_ref()
+            && features.provisioning
+            && !plugs.agents
+        {
+            self.problems.add(
+                Problem::at(
+                    on.span(),
+                    "`provisioning.agent` is off, and no crate brings an agent in its place",
+                    "nobody could provision this node",
+                )
+                .cure(
+                    "name a crate in [[agents]] whose agent is called choria_provision, or leave `agent` on",
+                ),
+            );
+        }
         let listed = brokers.as_ref().is_some_and(|list| !list.get_ref().is_empty());
         if let Some(on) = &default
             && *on.get_ref()
             && features.provisioning
             && !listed
-            && !has_resolver
+            && !plugs.resolver
             // A list that was written but not understood has its own message.
             && table.key_span("brokers").is_none_or(|_| brokers.is_some())
         {
@@ -340,6 +320,7 @@ impl<'a> Resolution<'a> {
             registration_data: checked_path(registration_data, "provisioning.registration_data"),
             facts: checked_path(facts, "provisioning.facts"),
             status_file: checked_path(status_file, "provisioning.status_file"),
+            agent: flag(agent, "provisioning.agent"),
         };
         (resolved, token)
     }
@@ -580,7 +561,7 @@ impl<'a> Resolution<'a> {
         read
     }
 
-    fn checked(
+    pub(super) fn checked(
         &self,
         value: Option<Spanned<String>>,
         key: &str,
@@ -594,7 +575,7 @@ impl<'a> Resolution<'a> {
         Some(value.into_inner())
     }
 
-    fn missing(&self, key: &str, header: Option<Range<usize>>, cure: &str) {
+    pub(super) fn missing(&self, key: &str, header: Option<Range<usize>>, cure: &str) {
         let title = format!("`{key}` is missing");
         let problem = match header {
             Some(span) => Problem::at(span, title, "in this table"),
@@ -604,7 +585,7 @@ impl<'a> Resolution<'a> {
     }
 
     /// A path that is relative to the spec.
-    fn beside(&self, path: &str) -> PathBuf {
+    pub(super) fn beside(&self, path: &str) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("")).join(path)
     }
 }

@@ -139,10 +139,9 @@ mod tests {
             "[broker]\nmax_clients = 0\n",
             "[provisioning]\nbrokers = \"a:1\"\n",
             "[provisioning]\ntoken = { env = \"A\", file = \"b\" }\n",
-            "[provisioning]\nagent = false\n",
             "[packages.el]\nformat = \"msi\"\n",
-            "[resolver]\ncrate = \"a\"\n",
-            "[[agents]]\ncrate = \"a\"\npath = \"b\"\n",
+            "[agents]\ncrate = \"a\"\npath = \"b\"\n",
+            "[[agents]]\ncrate = \"a\"\nrev = \"main\"\n",
             "[signing]\nrpm_key = { file = \"/a\" }\n",
         ] {
             assert!(!valid(&format!("{brand}{more}")), "{more}");
