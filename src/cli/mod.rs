@@ -7,6 +7,7 @@ mod dance;
 pub mod error;
 pub mod exit;
 mod explain;
+mod history;
 mod output;
 mod param;
 mod progress;
@@ -35,6 +36,7 @@ Examples:
   dance          the same, and merge the changes if nothing failed
   param dump     the parameters of this node
   report         what did each step of the last run use?
+  history        which runs were there?
   buildinfo      what was fixed when this binary was built?"
 )]
 struct CommandLine {
@@ -47,6 +49,7 @@ enum Command {
     Dance(dance::Arguments),
     Param(param::Arguments),
     Report(report::Arguments),
+    History(history::Arguments),
     Buildinfo(buildinfo::Arguments),
     Server(server::Arguments),
 }
@@ -80,6 +83,7 @@ pub fn run(appliance: &Appliance, arguments: impl IntoIterator<Item = OsString>)
         Command::Dance(arguments) => dance::run(appliance, &arguments),
         Command::Param(arguments) => param::run(appliance, &arguments),
         Command::Report(arguments) => report::run(appliance, &arguments),
+        Command::History(arguments) => history::run(appliance, &arguments),
         Command::Buildinfo(arguments) => buildinfo::run(appliance, &arguments),
         Command::Server(arguments) => server::run(appliance, &arguments),
     };

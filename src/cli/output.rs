@@ -172,33 +172,37 @@ pub(super) fn columns(rows: &[Vec<String>], indent: &str) -> String {
 /// The grammar of the original: `File: file: PATH : Created : field=[value] …`.
 fn change_line(change: &Change) -> String {
     let mut line = format!("File: file: {} : ", change.path);
-    match (change.kind(), &change.before, &change.after) {
-        (Kind::Created, _, Some(after)) => {
-            line.push_str("Created :");
-            for (name, value) in fields(after) {
-                write!(line, " {name}=[{value}]").expect("text grows in memory");
-            }
-        }
-        (Kind::Modified, Some(before), Some(after)) => {
-            line.push_str("Modified :");
-            let (old, new) = (fields(before), fields(after));
-            // The documented order of a modification.
-            for name in ["type", "target", "md5", "perms", "mode", "selinux", "attributes"] {
-                let value = |fields: &[(&'static str, String)]| {
-                    fields
-                        .iter()
-                        .find(|(field, _)| *field == name)
-                        .map_or("?".to_owned(), |(_, value)| value.clone())
-                };
-                let (old, new) = (value(&old), value(&new));
-                if old != new {
-                    write!(line, " {name}=[{old} => {new}]").expect("text grows in memory");
-                }
-            }
-        }
-        _ => line.push_str("Deleted"),
+    line.push_str(match change.kind() {
+        Kind::Created => "Created :",
+        Kind::Modified => "Modified :",
+        Kind::Deleted => "Deleted",
+    });
+    for (name, value) in change_fields(change) {
+        write!(line, " {name}=[{value}]").expect("text grows in memory");
     }
     line
+}
+
+/// The fields of a change: all of what was created, those that differ of what was modified, none of what is gone.
+pub(super) fn change_fields(change: &Change) -> Vec<(&'static str, String)> {
+    match (&change.before, &change.after) {
+        (None, Some(after)) => fields(after),
+        (Some(before), Some(after)) => {
+            let (old, new) = (fields(before), fields(after));
+            let value = |fields: &[(&'static str, String)], name: &str| {
+                let found = fields.iter().find(|(field, _)| *field == name);
+                found.map_or("?".to_owned(), |(_, value)| value.clone())
+            };
+            // The documented order of a modification.
+            ["type", "target", "md5", "perms", "mode", "selinux", "attributes"]
+                .into_iter()
+                .map(|name| (name, value(&old, name), value(&new, name)))
+                .filter(|(_, old, new)| old != new)
+                .map(|(name, old, new)| (name, format!("{old} => {new}")))
+                .collect()
+        }
+        (_, None) => Vec::new(),
+    }
 }
 
 fn fields(entry: &Entry) -> Vec<(&'static str, String)> {

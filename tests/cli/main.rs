@@ -1,3 +1,4 @@
 //! What a person and a program see: settings, contents, secrets, noise, exit codes, on a throw-away node.
 
+mod report;
 mod showing;
