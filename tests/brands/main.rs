@@ -94,6 +94,66 @@ fn another_brand_with_the_same_features_compiles_no_product() {
 }
 
 #[test]
+fn of_many_brands_those_that_fail_stop_no_other() {
+    let scratch = tempfile::tempdir().unwrap();
+    let specs = scratch.path().join("specs");
+    fs::create_dir_all(specs.join("broken-plug/src")).unwrap();
+    // A crate that cannot be compiled: what fails here fails in cargo, after the specs were read.
+    fs::write(
+        specs.join("broken-plug/Cargo.toml"),
+        "[package]\nname = \"broken-plug\"\nversion = \"0.0.0\"\nedition = \"2024\"\n",
+    )
+    .unwrap();
+    fs::write(specs.join("broken-plug/src/lib.rs"), "this is not Rust\n").unwrap();
+    let spec = |name: &str, more: &str| {
+        fs::write(specs.join(format!("{name}.toml")), format!("[brand]\nname = \"{name}\"\n{more}")).unwrap();
+    };
+    spec("m-a", "");
+    spec("m-b", "[paths]\nbindir = \"relative\"\n");
+    spec(
+        "m-c",
+        "[features]\nprovisioning = true\n[resolver]\ncrate = \"broken-plug\"\npath = \"broken-plug\"\n",
+    );
+    spec("m-d", "");
+    fs::write(specs.join("notes.txt"), "not a spec\n").unwrap();
+    let mut xtask = built::xtask().unwrap();
+    let output = xtask
+        .args(["build", "--fast", "--specs"])
+        .arg(&specs)
+        .arg("--dist")
+        .arg(scratch.path().join("dist"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for line in [
+        "error: `paths.bindir` is refused",
+        "[1/4] m-a: building",
+        "[4/4] m-d: packages",
+        "2 of 4 brands are built",
+        "m-b.toml\n  failed: m-c\n",
+        "error: 2 of 4 brands failed, see above",
+    ] {
+        assert!(said.contains(line), "`{line}` is missing:\n{said}");
+    }
+    for name in ["m-a", "m-d"] {
+        let folder = scratch.path().join("dist").join(name);
+        assert_eq!(buildinfo(&folder.join(format!("{name}-disco")))["brand"]["name"], name);
+        built::one_file(&folder, ".rpm").unwrap();
+        built::one_file(&folder, ".deb").unwrap();
+        let sums =
+            Command::new("sha256sum").args(["--check", "SHA256SUMS"]).current_dir(&folder).output().unwrap();
+        succeeded("sha256sum --check", &sums);
+    }
+    let mut made: Vec<_> = fs::read_dir(scratch.path().join("dist"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    made.sort();
+    assert_eq!(made, ["m-a", "m-d"], "what failed left nothing behind");
+}
+
+#[test]
 fn the_token_is_nowhere_but_with_its_owner() {
     let scratch = tempfile::tempdir().unwrap();
     let project = built::project().unwrap();

@@ -1,4 +1,4 @@
-//! From specs to verified binaries and packages.
+//! From a spec to a verified binary and packages.
 
 use std::env;
 use std::ffi::OsString;
@@ -12,9 +12,9 @@ use serde_json::Value;
 
 use crate::brand_crate::{self, BAKED};
 use crate::dist::Dist;
+use crate::packages;
 use crate::project::{Commit, Project, cargo_home, sysroot};
 use crate::spec::{self, Spec, Surroundings};
-use crate::{flags, packages};
 
 /// Where a build stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,35 +23,6 @@ pub(crate) enum Until {
     Binaries,
     /// At the packages.
     Packages,
-}
-
-/// Builds every spec that the command line names; the reference spec if it names none.
-pub(crate) fn run(project: &Project, arguments: &flags::Build, until: Until) -> Result<()> {
-    let mut paths = arguments.spec.clone();
-    if paths.is_empty() {
-        paths.push(project.root.join("buildspec.toml"));
-    }
-    // All specs are read before anything is built: a mistake in the last one should not cost the others' time.
-    let specs: Vec<Spec> = paths.iter().map(|path| load(project, path)).collect::<Result<_>>()?;
-    for (index, spec) in specs.iter().enumerate() {
-        if let Some(twin) = specs[..index].iter().position(|other| other.brand.name == spec.brand.name) {
-            bail!(
-                "two specs make the brand `{}`: {} and {}; give one of them another `brand.name`",
-                spec.brand.name,
-                paths[twin].display(),
-                paths[index].display()
-            );
-        }
-    }
-    let dist = arguments.dist.clone().unwrap_or_else(|| project.root.join("dist"));
-    let hidden: Vec<String> = specs.iter().filter_map(|spec| spec.token_variable.clone()).collect();
-    let builder = Builder::new(project, hidden)?;
-    for spec in &specs {
-        for path in builder.build(spec, &dist.join(&spec.brand.name), until)? {
-            println!("{}", path.display());
-        }
-    }
-    Ok(())
 }
 
 /// Reads a spec with this process's environment around it, and prints its warnings.
@@ -71,47 +42,65 @@ pub(crate) fn load(project: &Project, path: &Path) -> Result<Spec> {
 const CARGO_EPOCH: &str = "1";
 
 /// What all brands of one run share.
-struct Builder<'a> {
+pub(crate) struct Builder<'a> {
     project: &'a Project,
     commit: Option<Commit>,
     epoch: u32,
     rustflags: OsString,
     /// Environment variables with secrets, which no child may see.
     hidden: Vec<String>,
+    /// Whether packages are compressed quickly rather than well.
+    fast: bool,
+}
+
+/// A binary that was asked what it is, and answered what its spec says.
+pub(crate) struct Built {
+    image: Vec<u8>,
+    buildinfo: Value,
 }
 
 impl<'a> Builder<'a> {
-    fn new(project: &'a Project, hidden: Vec<String>) -> Result<Self> {
+    /// `hidden` are environment variables that no child may see.
+    pub(crate) fn new(project: &'a Project, hidden: Vec<String>, fast: bool) -> Result<Self> {
         let commit = project.commit();
         if commit.is_none() {
             eprintln!("note: no git commit to be found; the build facts will say `unknown`");
         }
         let epoch = project.source_date_epoch(commit.as_ref())?;
-        Ok(Builder { project, commit, epoch, rustflags: neutral_rustflags(project)?, hidden })
+        Ok(Builder { project, commit, epoch, rustflags: neutral_rustflags(project)?, hidden, fast })
     }
 
-    /// Builds one brand and returns what it put into `folder`.
-    fn build(&self, spec: &Spec, folder: &Path, until: Until) -> Result<Vec<PathBuf>> {
-        let binary = &spec.brand.binary;
+    /// Builds the binary of one brand and verifies it. A quiet cargo says only what is wrong.
+    pub(crate) fn binary(&self, spec: &Spec, quiet: bool) -> Result<Built> {
         // Two builds of one brand meet at the same file below target/: the second waits until the first has its copy.
-        let lock = self.lock(spec)?;
+        let _lock = self.lock(spec)?;
         let started = Instant::now();
-        let built = self.binary(spec)?;
+        let built = self.compile(spec, quiet)?;
         let buildinfo = self.verify(spec, &built)?;
-        eprintln!("{binary}: built and verified in {:.1} s", started.elapsed().as_secs_f64());
-
+        eprintln!("{}: built and verified in {:.1} s", spec.brand.binary, started.elapsed().as_secs_f64());
         let image = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
-        drop(lock);
+        Ok(Built { image, buildinfo })
+    }
+
+    /// Puts a binary and what is made of it into `folder`, and returns what is there now.
+    pub(crate) fn deliver(
+        &self,
+        spec: &Spec,
+        built: &Built,
+        folder: &Path,
+        until: Until,
+    ) -> Result<Vec<PathBuf>> {
+        let binary = &spec.brand.binary;
         let mut dist = Dist::open(folder.to_owned())?;
-        let mut made = vec![dist.put(binary, 0o755, &image)?];
+        let mut made = vec![dist.put(binary, 0o755, &built.image)?];
         if until == Until::Packages {
             let started = Instant::now();
-            for package in packages::make(self.project, spec, &image, self.epoch)? {
+            for package in packages::make(self.project, spec, &built.image, self.epoch, self.fast)? {
                 made.push(dist.put(&package.file_name, 0o644, &package.content)?);
             }
             eprintln!("{binary}: packaged in {:.1} s", started.elapsed().as_secs_f64());
         }
-        let mut text = serde_json::to_string_pretty(&buildinfo)?;
+        let mut text = serde_json::to_string_pretty(&built.buildinfo)?;
         text.push('\n');
         made.push(dist.put("buildinfo.json", 0o644, text.as_bytes())?);
         dist.finish()?;
@@ -128,13 +117,16 @@ impl<'a> Builder<'a> {
         Ok(lock)
     }
 
-    fn binary(&self, spec: &Spec) -> Result<PathBuf> {
+    fn compile(&self, spec: &Spec, quiet: bool) -> Result<PathBuf> {
         let folder = brand_crate::write(self.project, spec)?;
         let manifest = folder.join("Cargo.toml");
         let mut cargo = self.cargo(spec)?;
         cargo.args(["build", "--release", "--manifest-path"]).arg(&manifest);
         if self.has_everything(&manifest) {
             cargo.arg("--offline");
+        }
+        if quiet {
+            cargo.arg("--quiet");
         }
         // What cargo says is conversation; stdout is for the files that were made.
         cargo.stdout(Stdio::from(std::io::stderr()));

@@ -15,9 +15,9 @@ use testbed::node::Node;
 use testbed::universe::{EXAMPLE_NODE, Universe};
 use testbed::wire::Requester;
 
-use crate::build::{self, Until};
+use crate::build::Until;
 use crate::project::Project;
-use crate::{flags, setup};
+use crate::{flags, matrix, setup};
 
 /// The spec that is built; what it bakes is all that the node knows.
 const SPEC: &str = "examples/acme.toml";
@@ -59,7 +59,7 @@ pub(crate) fn run(project: &Project, arguments: &flags::Demo) -> Result<()> {
     heading("build: from a spec to an installed package");
     let spec = vec![project.root.join(SPEC)];
     say(&format!("$ cargo xtask build --spec {SPEC}"));
-    build::run(project, &flags::Build { spec, dist: None }, Until::Packages)?;
+    matrix::run(project, &flags::Build { spec, ..flags::Build::default() }, Until::Packages)?;
 
     heading("node: a throw-away Debian in namespaces of its own");
     say("the first time its files are fetched by mmdebstrap, which takes half a minute");

@@ -37,6 +37,7 @@ pub(crate) enum Command {
 Examples:
   cargo xtask build --spec acme.toml
   cargo xtask build --spec acme.toml --spec umbra.toml    what they share is compiled once
+  cargo xtask build --specs brands/                       every *.toml in a folder; one that fails stops no other
   ACME_TOKEN=… cargo xtask build --spec acme.toml         with `token = { env = \"ACME_TOKEN\" }` in the spec")]
     Build(Build),
     /// Build and verify the binaries of one or more specs, without packages
@@ -77,11 +78,17 @@ pub(crate) struct Demo {
     pub(crate) universe: Option<PathBuf>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct Build {
     /// The spec of an appliance; may be repeated [default: buildspec.toml]
     #[arg(long, value_name = "FILE")]
     pub(crate) spec: Vec<PathBuf>,
+    /// A folder of which every *.toml is a spec; may be repeated
+    #[arg(long, value_name = "DIR")]
+    pub(crate) specs: Vec<PathBuf>,
+    /// Compress packages quickly: for trying out, they are larger
+    #[arg(long)]
+    pub(crate) fast: bool,
     /// Where results go, one folder per brand [default: dist in the project]
     #[arg(long, value_name = "DIR")]
     pub(crate) dist: Option<PathBuf>,

@@ -5,6 +5,7 @@ mod build;
 mod demo;
 mod dist;
 mod flags;
+mod matrix;
 mod packages;
 mod project;
 mod setup;
@@ -40,8 +41,8 @@ fn main() -> ExitCode {
 fn run(command: &Command) -> Result<()> {
     let project = Project::find()?;
     match command {
-        Command::Build(arguments) => build::run(&project, arguments, Until::Packages),
-        Command::Binaries(arguments) => build::run(&project, arguments, Until::Binaries),
+        Command::Build(arguments) => matrix::run(&project, arguments, Until::Packages),
+        Command::Binaries(arguments) => matrix::run(&project, arguments, Until::Binaries),
         Command::Spec(arguments) => spec_command::run(&project, &arguments.command),
         Command::Demo(arguments) => demo::run(&project, arguments),
         Command::Setup => setup::run(),

@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::build::{self, Until};
+use crate::build::Until;
 use crate::flags;
 use crate::project::Project;
-use crate::{setup, tidy};
+use crate::{matrix, setup, tidy};
 
 /// Features of the tests: everything that a spec can choose, `live` being on by default.
 const FEATURES: &str = "provisioning,plaintext-brokers";
@@ -37,7 +37,7 @@ pub(crate) fn run(project: &Project) -> Result<()> {
     stage("tidy", || tidy::run(project))?;
     stage("build of examples/acme.toml and buildspec.toml", || {
         let spec = ["examples/acme.toml", "buildspec.toml"].map(|path| project.root.join(path)).to_vec();
-        build::run(project, &flags::Build { spec, dist: None }, Until::Packages)
+        matrix::run(project, &flags::Build { spec, ..flags::Build::default() }, Until::Packages)
     })?;
     stage("tests", || cargo(project, &["test", "--workspace", "--features", FEATURES]))?;
     eprintln!("test: all stages passed ({:.0} s)", started.elapsed().as_secs_f64());

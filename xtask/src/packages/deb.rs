@@ -1,4 +1,4 @@
-//! One deb: an `ar` archive of two xz-compressed tar archives, as deb(5) says.
+//! One deb: an `ar` archive of two xz-compressed tar archives, as deb(5) says. Not zstd: dpkg before 1.21 cannot read it.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -12,9 +12,6 @@ use tar::{EntryType, Header};
 
 use super::payload::{Entry, Kind};
 use super::{Inputs, Made, RUNS};
-
-/// Best ratio that does not need more than 10 MB to unpack. Not zstd: dpkg before 1.21 cannot read it.
-const XZ_LEVEL: u32 = 6;
 
 pub(super) fn make(inputs: &Inputs<'_>) -> Result<Made> {
     let brand = &inputs.spec.brand;
@@ -32,7 +29,7 @@ pub(super) fn make(inputs: &Inputs<'_>) -> Result<Made> {
     }
     let machine = inputs.linkage.machine.deb();
 
-    let mut data = Archive::new(inputs.epoch);
+    let mut data = Archive::new(inputs);
     let mut sums = String::new();
     let mut conffiles = String::new();
     let mut size = 0;
@@ -61,7 +58,7 @@ pub(super) fn make(inputs: &Inputs<'_>) -> Result<Made> {
         .with("depends", depends(inputs)?);
     let control = values.fill(&inputs.plain("deb/control")?).context("in deb/control")?;
 
-    let mut members = Archive::new(inputs.epoch);
+    let mut members = Archive::new(inputs);
     members.add("/", &file(0o755, Kind::Dir, ""))?;
     members.add("/control", &file(0o644, Kind::File, &control))?;
     if !conffiles.is_empty() {
@@ -132,8 +129,9 @@ struct Archive {
 }
 
 impl Archive {
-    fn new(epoch: u32) -> Self {
-        Archive { tar: tar::Builder::new(XzEncoder::new(Vec::new(), XZ_LEVEL)), epoch }
+    fn new(inputs: &Inputs<'_>) -> Self {
+        let encoder = XzEncoder::new(Vec::new(), inputs.xz_level);
+        Archive { tar: tar::Builder::new(encoder), epoch: inputs.epoch }
     }
 
     fn add(&mut self, path: &str, entry: &Entry) -> Result<()> {

@@ -7,9 +7,6 @@ use super::payload::Kind;
 use super::{Inputs, Made, RUNS};
 use crate::spec::Package;
 
-/// Best ratio that does not need more than 10 MB to unpack.
-const XZ_LEVEL: u32 = 6;
-
 pub(super) fn make(inputs: &Inputs<'_>, package: &Package) -> Result<Made> {
     let brand = &inputs.spec.brand;
     let machine = inputs.linkage.machine.rpm();
@@ -18,7 +15,8 @@ pub(super) fn make(inputs: &Inputs<'_>, package: &Package) -> Result<Made> {
     } else {
         format!("{}.{}", brand.release, package.dist)
     };
-    let config = BuildConfig::v4().compression(CompressionWithLevel::Xz(XZ_LEVEL)).source_date(inputs.epoch);
+    let config =
+        BuildConfig::v4().compression(CompressionWithLevel::Xz(inputs.xz_level)).source_date(inputs.epoch);
     let mut rpm = PackageBuilder::new(&brand.binary, &brand.version, &brand.license, machine, &brand.summary);
     rpm.using_config(config)
         .release(&release)
