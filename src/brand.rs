@@ -1,7 +1,14 @@
 //! What this binary was made to be: the spec's values, typed, immutable, passed and never global.
 //!
-//! A generated brand crate fills [`Brand`] from `env!` constants that xtask sets (`DISCO_BAKED_…`). The parsers here
-//! are `const fn`s, so a value that does not parse stops the brand's compilation, not the node's start.
+//! A generated brand crate puts `env!` constants that xtask sets (`DISCO_BAKED_…`) into one block of bytes, which
+//! [`Brand::read`] reads at start. The block is all that differs between two brands of the same features and plugs, so
+//! that `cargo xtask rebrand` can replace it in a finished binary. Everything here is a `const fn`: the brand crate reads
+//! its own block while it is compiled, so a value that does not parse stops that, not the node's start.
+//!
+//! ```text
+//! block    MAGIC, then capacity and used bytes of what follows (u32 each), the records, zeros up to the capacity
+//! record   name and value, each a length (u32) and UTF-8; numbers are little-endian
+//! ```
 
 /// The resolved spec inside a binary.
 #[derive(Debug, Clone, Copy)]
@@ -138,7 +145,7 @@ pub const fn list(text: &'static str) -> List {
 }
 
 /// Reads a baked truth value; anything but `true` and `false` stops the compilation.
-pub const fn flag(text: &str) -> bool {
+const fn flag(text: &str) -> bool {
     match text.as_bytes() {
         b"true" => true,
         b"false" => false,
@@ -147,11 +154,95 @@ pub const fn flag(text: &str) -> bool {
 }
 
 /// Reads a baked decimal number; anything else stops the compilation.
-pub const fn number(text: &str) -> u32 {
+const fn number(text: &str) -> u32 {
     match u32::from_str_radix(text, 10) {
         Ok(value) => value,
         Err(_) => panic!("a baked number is decimal and fits 32 bits"),
     }
+}
+
+/// What a block opens with. Nothing else in a binary reads like it.
+const MAGIC: [u8; 16] = *b"\xd1\x5c0 brand block\x01";
+
+/// Bytes before the records: the magic, capacity, used bytes.
+const HEAD: usize = MAGIC.len() + 8;
+
+/// Bytes that a length takes.
+const LENGTH: usize = 4;
+
+/// A block of `SIZE` bytes with these names and values; too many of them stop the compilation.
+pub const fn block<const SIZE: usize>(values: &[(&str, &str)]) -> [u8; SIZE] {
+    let mut block = [0; SIZE];
+    put(&mut block, 0, &MAGIC);
+    let mut at = HEAD;
+    let mut index = 0;
+    while index < values.len() {
+        let (name, value) = values[index];
+        at = put_text(&mut block, at, name);
+        at = put_text(&mut block, at, value);
+        index += 1;
+    }
+    put(&mut block, MAGIC.len(), &((SIZE - HEAD) as u32).to_le_bytes());
+    put(&mut block, MAGIC.len() + LENGTH, &((at - HEAD) as u32).to_le_bytes());
+    block
+}
+
+const fn put_text(block: &mut [u8], at: usize, text: &str) -> usize {
+    let at = put(block, at, &(text.len() as u32).to_le_bytes());
+    put(block, at, text.as_bytes())
+}
+
+const fn put(block: &mut [u8], at: usize, bytes: &[u8]) -> usize {
+    let (_, rest) = block.split_at_mut(at);
+    let (place, _) = rest.split_at_mut(bytes.len());
+    place.copy_from_slice(bytes);
+    at + bytes.len()
+}
+
+/// The value of a name in a block; one that is missing stops the compilation.
+const fn value(block: &'static [u8], name: &str) -> &'static str {
+    let (_, rest) = block.split_at(MAGIC.len() + LENGTH);
+    let (used, records) = length(rest);
+    let (mut rest, _) = records.split_at(used);
+    while !rest.is_empty() {
+        let (found, after) = text(rest);
+        let (value, after) = text(after);
+        if same(found.as_bytes(), name.as_bytes()) {
+            return value;
+        }
+        rest = after;
+    }
+    panic!("the brand's block lacks a value")
+}
+
+const fn text(bytes: &'static [u8]) -> (&'static str, &'static [u8]) {
+    let (length, rest) = length(bytes);
+    let (text, rest) = rest.split_at(length);
+    match str::from_utf8(text) {
+        Ok(text) => (text, rest),
+        Err(_) => panic!("a value of the brand's block is not UTF-8"),
+    }
+}
+
+const fn length(bytes: &'static [u8]) -> (usize, &'static [u8]) {
+    let Some((length, rest)) = bytes.split_first_chunk::<LENGTH>() else {
+        panic!("the brand's block ends within a record");
+    };
+    (u32::from_le_bytes(*length) as usize, rest)
+}
+
+const fn same(one: &[u8], other: &[u8]) -> bool {
+    if one.len() != other.len() {
+        return false;
+    }
+    let mut index = 0;
+    while index < one.len() {
+        if one[index] != other[index] {
+            return false;
+        }
+        index += 1;
+    }
+    true
 }
 
 const fn known(fact: Option<&'static str>) -> &'static str {
@@ -162,6 +253,56 @@ const fn known(fact: Option<&'static str>) -> &'static str {
 }
 
 impl Brand {
+    /// The brand that a block says. At run time `block` has to come through `std::hint::black_box`: what the compiler
+    /// knows of it need not be what the binary says by then.
+    ///
+    /// # Panics
+    /// If it is not a block of this version. The brand crate finds that while it is compiled.
+    pub const fn read(block: &'static [u8]) -> Brand {
+        Brand {
+            name: value(block, "NAME"),
+            binary: value(block, "BINARY"),
+            display_name: value(block, "DISPLAY_NAME"),
+            vendor: value(block, "VENDOR"),
+            contact: value(block, "CONTACT"),
+            url: value(block, "URL"),
+            license: value(block, "LICENSE"),
+            summary: value(block, "SUMMARY"),
+            version: value(block, "VERSION"),
+            release: value(block, "RELEASE"),
+            paths: Paths {
+                bindir: value(block, "BINDIR"),
+                etcdir: value(block, "ETCDIR"),
+                vardir: value(block, "VARDIR"),
+                logdir: value(block, "LOGDIR"),
+            },
+            client: ClientDefaults {
+                server: value(block, "CLIENT_SERVER"),
+                rsync: value(block, "CLIENT_RSYNC"),
+                interval: value(block, "CLIENT_INTERVAL"),
+                splay: value(block, "CLIENT_SPLAY"),
+            },
+            security: SecurityDefaults {
+                tls: flag(value(block, "SECURITY_TLS")),
+                message_security: flag(value(block, "SECURITY_MESSAGE_SECURITY")),
+            },
+            broker: BrokerDefaults { max_clients: number(value(block, "BROKER_MAX_CLIENTS")) },
+            provisioning: ProvisioningDefaults {
+                default: flag(value(block, "PROVISIONING_DEFAULT")),
+                brokers: list(value(block, "PROVISIONING_BROKERS")),
+                tls: flag(value(block, "PROVISIONING_TLS")),
+                ca: value(block, "PROVISIONING_CA"),
+                token: value(block, "PROVISIONING_TOKEN"),
+                registration_data: value(block, "PROVISIONING_REGISTRATION_DATA"),
+                facts: value(block, "PROVISIONING_FACTS"),
+                status_file: value(block, "PROVISIONING_STATUS_FILE"),
+                agent: flag(value(block, "PROVISIONING_AGENT")),
+            },
+            spec_digest: value(block, "SPEC_DIGEST"),
+            source: Source { commit: value(block, "SOURCE_COMMIT"), date: value(block, "SOURCE_DATE") },
+        }
+    }
+
     /// The brand of the development binary: no provisioning, stock paths.
     pub const UNBRANDED: Brand = Brand {
         name: "disco",
@@ -213,6 +354,21 @@ mod tests {
         assert!(flag("true"));
         assert!(!flag("false"));
         assert_eq!(number("50000"), 50_000);
+    }
+
+    #[test]
+    fn a_block_says_what_was_put_into_it() {
+        static BLOCK: [u8; 64] = block(&[("A", ""), ("AB", "täxt"), ("B", "x")]);
+        assert_eq!(value(&BLOCK, "A"), "");
+        assert_eq!(value(&BLOCK, "AB"), "täxt");
+        assert_eq!(value(&BLOCK, "B"), "x");
+    }
+
+    #[test]
+    #[should_panic(expected = "lacks a value")]
+    fn a_block_without_a_value_is_refused() {
+        static BLOCK: [u8; 64] = block(&[("A", "")]);
+        value(&BLOCK, "NAME");
     }
 
     #[test]

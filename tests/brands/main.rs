@@ -154,6 +154,107 @@ fn of_many_brands_those_that_fail_stop_no_other() {
 }
 
 #[test]
+fn a_rebranded_binary_says_what_a_full_build_says() {
+    let scratch = tempfile::tempdir().unwrap();
+    let acme = built::dist("acme").unwrap().join("acme-disco");
+    let write = |name: &str, features: &str, more: &str| {
+        let path = scratch.path().join(format!("{name}.toml"));
+        let text = format!("[brand]\nname = \"{name}\"\n[features]\n{features}{more}");
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let same = "provisioning = true\nplaintext-brokers = true\n";
+    let spec = write(
+        "globex",
+        same,
+        "[paths]\nbindir = \"/srv/globex/bin\"\n[client]\ninterval = \"3h\"\n[broker]\nmax_clients = 7\n[provisioning]\n\
+         default = true\nbrokers = [\"one.globex.example:4222\", \"two.globex.example:4223\"]\ntoken = \
+         \"K7!pVq2-wZ9m#Rt4\"\n",
+    );
+    let run = |words: &[&std::ffi::OsStr], dist: &str| {
+        let mut xtask = built::xtask().unwrap();
+        xtask.args(words).arg("--dist").arg(scratch.path().join(dist)).output().unwrap()
+    };
+    let rebrand = |spec: &std::path::Path, binary: &std::path::Path| {
+        run(&["rebrand".as_ref(), binary.as_ref(), "--spec".as_ref(), spec.as_ref()], "rebranded")
+    };
+    let output = rebrand(&spec, &acme);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    succeeded("cargo xtask rebrand", &output);
+    println!("{said}");
+    assert!(!said.contains("Compiling"), "{said}");
+    succeeded("cargo xtask binaries", &run(&["binaries".as_ref(), "--spec".as_ref(), spec.as_ref()], "full"));
+    let folder = scratch.path().join("rebranded/globex");
+    let (rebranded, full) = (folder.join("globex-disco"), scratch.path().join("full/globex/globex-disco"));
+    let mut expected = buildinfo(&full);
+    // It stays what it was compiled from; the base may be older than the project is now.
+    let base = buildinfo(&acme);
+    for fact in ["git_sha", "git_date"] {
+        expected["build"][fact] = base["build"][fact].clone();
+    }
+    assert_eq!(buildinfo(&rebranded), expected);
+    assert_eq!(expected["provisioning"]["brokers"][1], "two.globex.example:4223");
+    let sums =
+        Command::new("sha256sum").args(["--check", "SHA256SUMS"]).current_dir(&folder).output().unwrap();
+    succeeded("sha256sum --check", &sums);
+    // Nothing is left of the brand that it was made from.
+    let holds = |text: &str| {
+        fs::read(&rebranded).unwrap().windows(text.len()).any(|window| window == text.as_bytes())
+    };
+    assert!(holds("one.globex.example:4222") && !holds("prov1.acme.example") && !holds("ACME"));
+    // And back again, to the byte.
+    let project = built::project().unwrap();
+    succeeded("rebranding back", &rebrand(&project.join("examples/acme.toml"), &rebranded));
+    let again = fs::read(scratch.path().join("rebranded/acme/acme-disco")).unwrap();
+    assert!(again == fs::read(&acme).unwrap(), "the way back leads to other bytes");
+
+    let refused = |spec: &std::path::Path, binary: &std::path::Path, expected: &str| {
+        let output = rebrand(spec, binary);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(said, expected.replace("ACME", &acme.display().to_string()));
+    };
+    refused(
+        &write("other", "provisioning = true\n", ""),
+        &acme,
+        "error: ACME has other features than other.toml asks for: live, provisioning, plaintext-brokers instead of live, \
+         provisioning\n  help: build it: `cargo xtask build --spec other.toml`\n",
+    );
+    let plug = format!(
+        "[resolver]\ncrate = \"static-targets\"\npath = \"{}\"\n",
+        project.join("examples/static-targets").display()
+    );
+    refused(
+        &write("plugged", same, &plug),
+        &acme,
+        "error: ACME has other plugs than plugged.toml asks for: none instead of resolver static-targets\n  help: build \
+         it: `cargo xtask build --spec plugged.toml`\n",
+    );
+    refused(
+        &spec,
+        std::path::Path::new("/bin/true"),
+        "error: /bin/true cannot be rebranded: it has 0 brand blocks, where a binary of `cargo xtask build` has one\n",
+    );
+    let mut damaged = fs::read(&acme).unwrap();
+    let at = damaged.windows(11).position(|window| window == b"brand block").unwrap();
+    damaged[at + 18] = 0xff;
+    let path = scratch.path().join("damaged");
+    fs::write(&path, &damaged).unwrap();
+    let output = rebrand(&spec, &path);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("its brand block is damaged"), "{output:?}");
+    let summary = "x".repeat(20_000);
+    let large = scratch.path().join("large.toml");
+    fs::write(&large, format!("[brand]\nname = \"large\"\nsummary = \"{summary}\"\n[features]\n{same}"))
+        .unwrap();
+    let output = rebrand(&large, &acme);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(" has no room for the brand large: the values need "), "{said}");
+    assert!(!scratch.path().join("rebranded/large").exists(), "a refusal leaves nothing behind");
+}
+
+#[test]
 fn the_token_is_nowhere_but_with_its_owner() {
     let scratch = tempfile::tempdir().unwrap();
     let project = built::project().unwrap();

@@ -3,7 +3,7 @@
 //! ```text
 //! target/brands/acme/
 //!   Cargo.toml     a workspace of its own: the product with the spec's features, the crates of its plugs
-//!   src/main.rs    fills `Brand` from `env!("DISCO_BAKED_…")`; rustc finds what the generator forgot
+//!   src/main.rs    fills the brand's block from `env!("DISCO_BAKED_…")`; rustc finds what the generator forgot
 //!   Cargo.lock     copy of the project's
 //!   core           link to the project, so that the product's identity does not depend on where the project lies
 //! ```
@@ -17,12 +17,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::brand_block;
 use crate::project::Project;
 use crate::spec::Spec;
 use crate::spec::plugs::{Origin, Plug};
 
 /// Prefix of the environment variables that carry a spec into rustc.
 pub(crate) const BAKED: &str = "DISCO_BAKED_";
+
+/// Facts of the sources, which are baked beside what a spec decides.
+pub(crate) const SOURCE: [&str; 2] = ["SOURCE_COMMIT", "SOURCE_DATE"];
 
 /// The project, seen from a brand's folder.
 const CORE: &str = "core";
@@ -33,7 +37,7 @@ pub(crate) fn write(project: &Project, spec: &Spec) -> Result<PathBuf> {
     fs::create_dir_all(folder.join("src")).with_context(|| format!("cannot create {}", folder.display()))?;
     link(&folder.join(CORE), Path::new("../../.."))?;
     write_if_changed(&folder.join("Cargo.toml"), &manifest(project, spec)?)?;
-    write_if_changed(&folder.join("src/main.rs"), &main_rs(spec))?;
+    write_if_changed(&folder.join("src/main.rs"), &main_rs(spec)?)?;
     let lock = project.root.join("Cargo.lock");
     let lock = fs::read_to_string(&lock).with_context(|| format!("cannot read {}", lock.display()))?;
     // cargo completes the copy with the brand's own packages, and prunes what the product does not need. Copying again
@@ -119,102 +123,43 @@ fn section<'a>(manifest: &'a str, header: &str) -> Option<&'a str> {
     Some(&section[..end])
 }
 
-fn main_rs(spec: &Spec) -> String {
-    let env = |name: &str| format!("env!(\"{BAKED}{name}\")");
-    let flag = |name: &str| format!("brand::flag({})", env(name));
+fn main_rs(spec: &Spec) -> Result<String> {
     let resolver =
         spec.resolver.iter().map(|plug| format!(".target_resolver({}::target_resolver())", plug.module()));
     let agents = spec.agents.iter().map(|plug| format!(".agents({}::agents())", plug.module()));
     let plugs: String = resolver.chain(agents).collect();
-    format!(
+    let values: String = baked_names(spec)?
+        .iter()
+        .map(|name| format!("    (\"{name}\", env!(\"{BAKED}{name}\")),\n"))
+        .collect();
+    Ok(format!(
         "//! Generated from {file}. Edit the spec, not this.\n\
          \n\
-         use disco::Appliance;\n\
-         use disco::brand::{{\n    \
-             self, Brand, BrokerDefaults, ClientDefaults, Paths, ProvisioningDefaults, SecurityDefaults, Source,\n\
-         }};\n\
+         use std::hint::black_box;\n\
          \n\
-         const BRAND: Brand = Brand {{\n    \
-             name: {name},\n    \
-             binary: {binary},\n    \
-             display_name: {display_name},\n    \
-             vendor: {vendor},\n    \
-             contact: {contact},\n    \
-             url: {url},\n    \
-             license: {license},\n    \
-             summary: {summary},\n    \
-             version: {version},\n    \
-             release: {release},\n    \
-             paths: Paths {{\n        \
-                 bindir: {bindir},\n        \
-                 etcdir: {etcdir},\n        \
-                 vardir: {vardir},\n        \
-                 logdir: {logdir},\n    \
-             }},\n    \
-             client: ClientDefaults {{\n        \
-                 server: {server},\n        \
-                 rsync: {rsync},\n        \
-                 interval: {interval},\n        \
-                 splay: {splay},\n    \
-             }},\n    \
-             security: SecurityDefaults {{\n        \
-                 tls: {security_tls},\n        \
-                 message_security: {message_security},\n    \
-             }},\n    \
-             broker: BrokerDefaults {{ max_clients: brand::number({max_clients}) }},\n    \
-             provisioning: ProvisioningDefaults {{\n        \
-                 default: {default},\n        \
-                 brokers: brand::list({brokers}),\n        \
-                 tls: {tls},\n        \
-                 ca: {ca},\n        \
-                 token: {token},\n        \
-                 registration_data: {registration_data},\n        \
-                 facts: {facts},\n        \
-                 status_file: {status_file},\n        \
-                 agent: {agent},\n    \
-             }},\n    \
-             spec_digest: {spec_digest},\n    \
-             source: Source {{ commit: {commit}, date: {date} }},\n\
-         }};\n\
+         use disco::{{Appliance, Brand, brand}};\n\
+         \n\
+         const BAKED: [u8; {size}] = brand::block(&[\n\
+         {values}\
+         ]);\n\
+         \n\
+         /// The brand, where `cargo xtask rebrand` finds it.\n\
+         static BLOCK: [u8; BAKED.len()] = BAKED;\n\
+         \n\
+         /// A value that does not parse stops the build here.\n\
+         const _: Brand = Brand::read(&BAKED);\n\
          \n\
          fn main() -> std::process::ExitCode {{\n    \
-             Appliance::new(BRAND){plugs}.run()\n\
+             Appliance::new(Brand::read(black_box(&BLOCK))){plugs}.run()\n\
          }}\n",
         file = spec.file_name,
-        name = env("NAME"),
-        binary = env("BINARY"),
-        display_name = env("DISPLAY_NAME"),
-        vendor = env("VENDOR"),
-        contact = env("CONTACT"),
-        url = env("URL"),
-        license = env("LICENSE"),
-        summary = env("SUMMARY"),
-        version = env("VERSION"),
-        release = env("RELEASE"),
-        bindir = env("BINDIR"),
-        etcdir = env("ETCDIR"),
-        vardir = env("VARDIR"),
-        logdir = env("LOGDIR"),
-        server = env("CLIENT_SERVER"),
-        rsync = env("CLIENT_RSYNC"),
-        interval = env("CLIENT_INTERVAL"),
-        splay = env("CLIENT_SPLAY"),
-        security_tls = flag("SECURITY_TLS"),
-        message_security = flag("SECURITY_MESSAGE_SECURITY"),
-        max_clients = env("BROKER_MAX_CLIENTS"),
-        default = flag("PROVISIONING_DEFAULT"),
-        brokers = env("PROVISIONING_BROKERS"),
-        tls = flag("PROVISIONING_TLS"),
-        ca = env("PROVISIONING_CA"),
-        token = env("PROVISIONING_TOKEN"),
-        registration_data = env("PROVISIONING_REGISTRATION_DATA"),
-        facts = env("PROVISIONING_FACTS"),
-        status_file = env("PROVISIONING_STATUS_FILE"),
-        agent = flag("PROVISIONING_AGENT"),
-        spec_digest = env("SPEC_DIGEST"),
-        commit = env("SOURCE_COMMIT"),
-        date = env("SOURCE_DATE"),
-    )
+        size = brand_block::size_for(&spec.baked()?),
+    ))
+}
+
+/// Names of all values in a brand's block: what the spec decides, and what the sources say.
+fn baked_names(spec: &Spec) -> Result<Vec<&'static str>> {
+    Ok(spec.baked()?.into_iter().map(|(name, _)| name).chain(SOURCE).collect())
 }
 
 /// cargo looks at times of files: one that says the same keeps its time.

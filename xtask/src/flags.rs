@@ -42,6 +42,12 @@ Examples:
     Build(Build),
     /// Build and verify the binaries of one or more specs, without packages
     Binaries(Build),
+    /// Make more brands from a finished binary of the same features and plugs, in milliseconds, without a compiler
+    #[command(after_help = "\
+Examples:
+  cargo xtask rebrand dist/acme/acme-disco --spec globex.toml
+  cargo xtask rebrand dist/acme/acme-disco --specs brands/ --packages    thousands of brands, with their packages")]
+    Rebrand(Rebrand),
     /// Start, check, explain, show and compare specs
     #[command(after_help = "\
 Examples:
@@ -92,6 +98,19 @@ pub(crate) struct Build {
     /// Where results go, one folder per brand [default: dist in the project]
     #[arg(long, value_name = "DIR")]
     pub(crate) dist: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(arg_required_else_help = true)]
+pub(crate) struct Rebrand {
+    /// A binary that `cargo xtask build` or `binaries` made
+    #[arg(value_name = "BINARY")]
+    pub(crate) binary: PathBuf,
+    #[command(flatten)]
+    pub(crate) build: Build,
+    /// Make the packages too
+    #[arg(long)]
+    pub(crate) packages: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,6 @@
 //! The project's own commands.
 
+mod brand_block;
 mod brand_crate;
 mod build;
 mod demo;
@@ -8,6 +9,7 @@ mod flags;
 mod matrix;
 mod packages;
 mod project;
+mod rebrand;
 mod setup;
 mod spec;
 mod spec_command;
@@ -43,6 +45,7 @@ fn run(command: &Command) -> Result<()> {
     match command {
         Command::Build(arguments) => matrix::run(&project, arguments, Until::Packages),
         Command::Binaries(arguments) => matrix::run(&project, arguments, Until::Binaries),
+        Command::Rebrand(arguments) => matrix::rebrand(&project, arguments),
         Command::Spec(arguments) => spec_command::run(&project, &arguments.command),
         Command::Demo(arguments) => demo::run(&project, arguments),
         Command::Setup => setup::run(),

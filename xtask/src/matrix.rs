@@ -16,10 +16,22 @@ use anyhow::{Context, Error, Result, bail};
 use crate::build::{Builder, Built, Until, load};
 use crate::flags;
 use crate::project::Project;
+use crate::rebrand::Base;
 use crate::spec::{Refused, Spec};
 
 /// Builds every spec that the command line names; the reference spec if it names none.
 pub(crate) fn run(project: &Project, arguments: &flags::Build, until: Until) -> Result<()> {
+    all(project, arguments, until, None)
+}
+
+/// Makes every brand that the command line names from one finished binary.
+pub(crate) fn rebrand(project: &Project, arguments: &flags::Rebrand) -> Result<()> {
+    let base = Base::read(&arguments.binary)?;
+    let until = if arguments.packages { Until::Packages } else { Until::Binaries };
+    all(project, &arguments.build, until, Some(&base))
+}
+
+fn all(project: &Project, arguments: &flags::Build, until: Until, base: Option<&Base>) -> Result<()> {
     let paths = paths(project, arguments)?;
     let total = paths.len();
     let started = Instant::now();
@@ -38,7 +50,7 @@ pub(crate) fn run(project: &Project, arguments: &flags::Build, until: Until) -> 
     let hidden: Vec<String> =
         specs.iter().filter_map(|numbered| numbered.spec.token_variable.clone()).collect();
     let builder = Builder::new(project, hidden, arguments.fast)?;
-    let run = Run { builder: &builder, total, dist: &dist, until, failures: Mutex::new(failures) };
+    let run = Run { builder: &builder, base, total, dist: &dist, until, failures: Mutex::new(failures) };
     run.all(&specs);
     let mut failures = run.failures.into_inner().expect("no thread panicked");
     if total == 1 {
@@ -129,6 +141,8 @@ impl Failures {
 /// What all brands of a run share.
 struct Run<'a> {
     builder: &'a Builder<'a>,
+    /// The binary that brands are made from; none where each is built.
+    base: Option<&'a Base>,
     total: usize,
     dist: &'a Path,
     until: Until,
@@ -147,7 +161,11 @@ impl Run<'_> {
             }
             for numbered in specs {
                 self.say(numbered, "building");
-                match self.builder.binary(&numbered.spec, self.quiet(numbered)) {
+                let made = match self.base {
+                    Some(base) => self.builder.rebranded(&numbered.spec, base),
+                    None => self.builder.binary(&numbered.spec, self.quiet(numbered)),
+                };
+                match made {
                     Ok(built) => deliver.send((numbered, built)).expect("packagers take until the end"),
                     Err(why) => self.failed(numbered, why),
                 }

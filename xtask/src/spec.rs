@@ -30,7 +30,7 @@ use sha2::{Digest, Sha256};
 
 pub(crate) use checks::SYSTEM_FOLDERS;
 pub(crate) use explain::{explain, reference};
-use plugs::Plug;
+use plugs::{Origin, Plug};
 pub(crate) use problem::Refused;
 pub(crate) use schema::schema;
 
@@ -308,6 +308,18 @@ impl Spec {
         Ok(sha256_hex(format!("{}\ntoken = {}\n", self.to_toml()?, self.provisioning.token)))
     }
 
+    /// The crates of others and which version of each; of a folder only the name tells.
+    fn plugs(&self) -> String {
+        let one = |kind: &str, plug: &Plug| match &plug.origin {
+            Origin::Folder { .. } => format!("{kind} {}", plug.krate),
+            Origin::Commit { git, rev } => format!("{kind} {} of {git} at {rev}", plug.krate),
+            Origin::Release { version } => format!("{kind} {} {version}", plug.krate),
+        };
+        let resolver = self.resolver.iter().map(|plug| one("resolver", plug));
+        let agents = self.agents.iter().map(|plug| one("agents", plug));
+        resolver.chain(agents).collect::<Vec<_>>().join(", ")
+    }
+
     /// What the generated crate bakes: names without their prefix `DISCO_BAKED_`, in the order of `Brand`.
     pub(crate) fn baked(&self) -> Result<Vec<(&'static str, String)>> {
         let Spec { brand, paths, client, security, broker, provisioning, .. } = self;
@@ -343,6 +355,9 @@ impl Spec {
             ("PROVISIONING_STATUS_FILE", provisioning.status_file.clone()),
             ("PROVISIONING_AGENT", provisioning.agent.to_string()),
             ("SPEC_DIGEST", self.digest()?),
+            // The product does not ask for these two. They tell what no other brand can change in a finished binary.
+            ("FEATURES", self.features.chosen().join(", ")),
+            ("PLUGS", self.plugs()),
         ])
     }
 
