@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use crate::cli::error::CommandError;
 use crate::cli::output::columns;
 use crate::disco::Mode;
+use crate::disco::commands::Commands;
 use crate::disco::dance::Request;
 use crate::disco::sandbox;
-use crate::disco::sandbox::shadow;
 
 /// The whole answer; `mode_origin` and `node_origin` say who decided these two.
 pub(super) fn explain(
@@ -30,18 +30,18 @@ pub(super) fn explain(
     let mut text = String::from("Settings\n");
     text.push_str(&columns(&rows, "  "));
 
-    let held_back = match request.mode {
-        Mode::Noop => shadow::real_paths(&shadow::command_names(&request.etcdir.join("commands.d"))?),
-        Mode::Live => Vec::new(),
-    };
-    let (covers, notes) = sandbox::explain::explain(request.mode, &request.vardir, &held_back)?;
+    let commands = Commands::read(&request.etcdir.join("commands.d"))?;
+    let watched = commands.watched_paths(request.mode).len();
+    let (covers, notes) = sandbox::explain::explain(request.mode, &request.vardir, &commands)?;
     let rows: Vec<Vec<String>> =
         covers.into_iter().map(|cover| vec![cover.at.display().to_string(), cover.what]).collect();
     writeln!(text, "\nSandbox of a {mode} run")?;
     text.push_str(&columns(&rows, "  "));
-    if request.mode == Mode::Noop {
-        writeln!(text, "  {} commands are held back at their real paths", held_back.len())?;
-    }
+    let fate = match request.mode {
+        Mode::Noop => "held back or answered by the host",
+        Mode::Live => "deferred until after the merge",
+    };
+    writeln!(text, "  {watched} commands are watched at their real paths: calls that act are {fate}")?;
     for note in notes {
         writeln!(text, "  warning: {note}")?;
     }

@@ -8,6 +8,7 @@ use crate::cli::exit;
 use crate::cli::progress::Progress;
 use crate::disco::changes::{Change, Entry, Kind};
 use crate::disco::dance::Event;
+use crate::disco::deferred::Deferred;
 use crate::disco::diff::Content;
 
 /// Whether prefixes are coloured.
@@ -80,12 +81,29 @@ impl Lines {
             Event::Processing { module } => self.say("info", &format!("Processing {module}")),
             Event::Output { line, .. } => self.own_line(line),
             Event::HeldBack { call, .. } => self.say("warning", &call.warning()),
+            Event::Deferred { call, .. } => self.say("info", &format!("Deferred : {}", call.line())),
+            Event::Executed { deferred } => self.executed(deferred),
+            Event::Dropped { deferred } => {
+                self.say("warning", &format!("Not executed : {} : nothing was merged", deferred.line()));
+            }
             Event::Skipped { module, because } => {
                 self.say("warning", &format!("Skipping {module} : it requires {because}, which failed"));
             }
             Event::Failed { module, why } => self.say("error", &format!("{module}: {why}")),
             Event::Changed { change } if change.noise => {}
             Event::Changed { change } => self.change(change),
+        }
+    }
+
+    /// What a deferred command wrote, and how it ended.
+    fn executed(&mut self, deferred: &Deferred) {
+        let Some(ended) = &deferred.ended else { return };
+        for line in ended.output.lines() {
+            self.write(&format!("{}\n", line.escape_debug()));
+        }
+        match &ended.failed {
+            None => self.say("info", &format!("Executed : {}", deferred.line())),
+            Some(why) => self.say("error", &format!("Executed : {} : {why}", deferred.line())),
         }
     }
 

@@ -1,14 +1,15 @@
-//! This binary in the place of a command that a noop holds back: it tells what it would execute, and does nothing.
+//! This binary in the place of a command that acts on the running system: it asks the client what to do, and does that.
 
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use crate::brand::Brand;
 use crate::disco::sandbox::ORIGINAL_COMMANDS;
-use crate::disco::sandbox::shadow::{self, HeldBack, OUTPUT_VARIABLE};
+use crate::disco::sandbox::shadow::{self, Answer, Call, HeldBack, NOW_VARIABLE, OUTPUT_VARIABLE};
 
 /// Answers for the command whose place this process took; none if it was called by its own name, or on the host.
 pub(super) fn answer(brand: &Brand, arguments: &[OsString]) -> Option<ExitCode> {
@@ -16,23 +17,43 @@ pub(super) fn answer(brand: &Brand, arguments: &[OsString]) -> Option<ExitCode> 
     let executed = rustix::param::linux_execfn().to_string_lossy().into_owned();
     let name = Path::new(&executed).file_name()?.to_string_lossy().into_owned();
     let ours = name == brand.binary || ORIGINAL_COMMANDS.contains(&name.as_str());
-    if ours || !shadow::inside_noop() {
+    if ours || !shadow::inside_sandbox() {
         return None;
     }
-    let mut argv = vec![name];
-    argv.extend(arguments.iter().skip(1).map(|argument| argument.to_string_lossy().into_owned()));
+    let arguments = arguments.get(1..).unwrap_or_default();
+    let mut argv = vec![name.clone()];
+    argv.extend(arguments.iter().map(|argument| argument.to_string_lossy().into_owned()));
     let directory = std::env::current_dir().map(|path| path.display().to_string()).unwrap_or_default();
-    let mut call = HeldBack { argv, directory, told: is_the_scripts_output() };
-    if call.told {
-        // A closed output is the script's business; the report still gets the call.
-        let _ = writeln!(std::io::stdout(), "warning: {}", call.warning());
-    }
-    if shadow::report(&call).is_err() && !call.told {
-        // Nobody listens: rather in the wrong place than not at all.
-        call.told = true;
-        eprintln!("warning: {}", call.warning());
-    }
-    Some(ExitCode::SUCCESS)
+    let held = HeldBack { argv, directory, told: is_the_scripts_output() };
+    let now = std::env::var_os(NOW_VARIABLE).is_some_and(|value| !value.is_empty());
+    let exact = arguments.iter().all(|argument| argument.to_str().is_some());
+    let call = Call { held, now, exact };
+    // A closed output is the script's business; the report still gets the call.
+    Some(match shadow::ask(&call) {
+        Ok((Answer::Held, ..)) => {
+            if call.held.told {
+                let _ = writeln!(std::io::stdout(), "warning: {}", call.held.warning());
+            }
+            ExitCode::SUCCESS
+        }
+        Ok((Answer::Deferred, ..)) => ExitCode::SUCCESS,
+        Ok((Answer::Run, ..)) => {
+            let failed = Command::new(shadow::real_program(&name)).arg0(&executed).args(arguments).exec();
+            refused(&call, &failed.to_string())
+        }
+        Ok((Answer::Answered { exit, .. }, stdout, stderr)) => {
+            let _ = std::io::stdout().write_all(&stdout).and_then(|()| std::io::stdout().flush());
+            let _ = std::io::stderr().write_all(&stderr);
+            ExitCode::from(u8::try_from(exit).unwrap_or(1))
+        }
+        Ok((Answer::Refused(why), ..)) => refused(&call, &why),
+        Err(error) => refused(&call, &format!("nobody can be asked what becomes of it: {error}")),
+    })
+}
+
+fn refused(call: &Call, why: &str) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "error: {} was not executed: {why}", call.held.line());
+    ExitCode::FAILURE
 }
 
 /// Whether standard output is the script's own, and not the inside of `$(…)` or of a pipe.

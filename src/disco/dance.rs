@@ -9,6 +9,8 @@ use std::time::Instant;
 
 use crate::disco::Mode;
 use crate::disco::changes::{Change, ScanError, Scanner, Show};
+use crate::disco::commands::{CommandListError, Commands};
+use crate::disco::deferred::{self, Deferred};
 use crate::disco::fetch::{self, FetchError, Fetched, Limits, Universe};
 use crate::disco::history::{History, HistoryError};
 use crate::disco::lock::Lock;
@@ -20,7 +22,7 @@ use crate::disco::order::{self, CycleError};
 use crate::disco::params::{self, NodeName, ParametersError};
 use crate::disco::report::{ModuleRun, Outcome, Run, SCHEMA, Step, Usage};
 use crate::disco::sandbox::probe::{self, ProbeError};
-use crate::disco::sandbox::shadow::{self, CommandListError, HeldBack};
+use crate::disco::sandbox::shadow::{self, HeldBack};
 use crate::disco::sandbox::{Sandbox, SandboxError, Scratch};
 use crate::disco::secrets::Secrets;
 use crate::disco::settings::Settings;
@@ -63,6 +65,12 @@ pub enum Event<'a> {
     Output { module: &'a str, line: &'a str },
     /// A command was held back and could not say so itself.
     HeldBack { module: &'a str, call: &'a HeldBack },
+    /// A command was put off until after the merge.
+    Deferred { module: &'a str, call: &'a HeldBack },
+    /// A deferred command was executed on the host.
+    Executed { deferred: &'a Deferred },
+    /// A deferred command is not executed, because nothing is merged.
+    Dropped { deferred: &'a Deferred },
     /// A module is not started because of another one.
     Skipped { module: &'a str, because: &'a str },
     /// A module failed.
@@ -154,6 +162,7 @@ pub fn dance(request: &Request, watch: Watch<'_>) -> Result<Run, DanceError> {
         diff: request.settings.diff.value,
         changes: Vec::new(),
         held_back: Vec::new(),
+        deferred: Vec::new(),
         merged: false,
     };
 
@@ -172,12 +181,10 @@ pub fn dance(request: &Request, watch: Watch<'_>) -> Result<Run, DanceError> {
     let scratch = Scratch::make(&request.vardir)?;
     let effective = scratch.path().join("parameters");
     params::write_effective(&request.vardir, &request.node, &modules, &effective)?;
-    let held_back = match request.mode {
-        Mode::Noop => shadow::real_paths(&shadow::command_names(&request.etcdir.join("commands.d"))?),
-        Mode::Live => Vec::new(),
-    };
+    let commands = Commands::read(&request.etcdir.join("commands.d"))?;
+    let host = scratch.host()?;
     let began = file_system_now(&scratch)?;
-    let mut sandbox = Sandbox::open(request.mode, scratch, &effective, &held_back)?;
+    let mut sandbox = Sandbox::open(request.mode, scratch, &effective, commands)?;
     for note in sandbox.notes() {
         watch(Event::Note { text: note });
     }
@@ -210,8 +217,22 @@ pub fn dance(request: &Request, watch: Watch<'_>) -> Result<Run, DanceError> {
         }
         done.steps.append(&mut spun.steps);
         run.held_back.append(&mut spun.held_back);
+        for (step, call) in spun.deferred {
+            Deferred::add(&mut run.deferred, &done.name, step, call);
+        }
         let scan = Instant::now();
-        let mut changes = scanner.scan(&sandbox)?;
+        let mut changes = match shadow::without_shadows(scanner.scan(&sandbox)?, sandbox.shadows()) {
+            Ok(changes) => changes,
+            Err((misplaced, changes)) => {
+                let why = format!(
+                    "a command that is watched during a run was moved to {}; that has to be done outside a run",
+                    misplaced.display()
+                );
+                watch(Event::Failed { module: &done.name, why: &why });
+                done.outcome = Outcome::Failed(why);
+                changes
+            }
+        };
         noise.mark(&mut changes);
         tell_new(&run.changes, &changes, watch);
         run.changes = changes;
@@ -232,6 +253,16 @@ pub fn dance(request: &Request, watch: Watch<'_>) -> Result<Run, DanceError> {
         Mode::Live | Mode::Noop => Ok(()),
     };
     drop(sandbox);
+    if run.merged {
+        let begun = Instant::now();
+        deferred::execute(&mut run.deferred, &host, watch);
+        if !run.deferred.is_empty() {
+            let usage = Usage::timed(begun.elapsed());
+            run.internal.push(Step::new("deferred", None, started, begun, usage));
+        }
+    } else {
+        run.deferred.iter().for_each(|deferred| watch(Event::Dropped { deferred }));
+    }
     run.seconds = started.elapsed().as_secs_f64();
     history.keep(&run)?;
     merged.map(|()| run)

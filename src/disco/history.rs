@@ -147,6 +147,7 @@ mod tests {
             diff: Format::Normal,
             changes: Vec::new(),
             held_back: Vec::new(),
+            deferred: Vec::new(),
             merged: false,
         }
     }

@@ -5,7 +5,9 @@
 //! [`dance::Event`]s and a [`report::Run`] back.
 
 pub mod changes;
+pub mod commands;
 pub mod dance;
+pub mod deferred;
 pub mod diff;
 pub mod fetch;
 pub mod history;

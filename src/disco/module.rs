@@ -176,10 +176,9 @@ fn parse_requires(module: &ModuleName, text: &str) -> Result<Vec<Require>, Modul
     let mut requires = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let number = number + 1;
-        let words: Vec<&str> = line.split_whitespace().collect();
+        let words: Vec<&str> = line.split_whitespace().take_while(|word| !word.starts_with('#')).collect();
         let (relation, other) = match words.as_slice() {
             [] => continue,
-            [first, ..] if first.starts_with('#') => continue,
             ["after", other] => (Relation::After, other),
             ["before", other] => (Relation::Before, other),
             [other] if !matches!(*other, "after" | "before") => (Relation::After, other),

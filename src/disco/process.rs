@@ -50,6 +50,28 @@ impl Group {
         self.started
     }
 
+    /// As [`Group::finish`], for a program that must end in time.
+    ///
+    /// # Errors
+    /// It did not, and was ended with whatever it started.
+    pub(crate) fn finish_before(self, deadline: Instant) -> io::Result<Usage> {
+        if wait_until(&[self.as_fd()], deadline)?.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "it did not end in time"));
+        }
+        self.finish()
+    }
+
+    /// As [`Group::finish_before`], and ends whatever the program left behind.
+    pub(crate) fn end_before(self, deadline: Instant) -> io::Result<Usage> {
+        let leader = self.pid;
+        if wait_until(&[self.as_fd()], deadline)?.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "it did not end in time"));
+        }
+        // The leader ended and is not yet waited for, so the group's number is still its own.
+        let _ = killpg(leader, Signal::SIGKILL);
+        self.finish()
+    }
+
     /// Takes note of the program's end, waiting for it if need be, and returns what it used. What it started and left
     /// behind lives on.
     pub(crate) fn finish(mut self) -> io::Result<Usage> {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::disco::Mode;
 use crate::disco::changes::{Change, Kind};
+use crate::disco::deferred::Deferred;
 use crate::disco::diff::Format;
 use crate::disco::sandbox::shadow::HeldBack;
 
@@ -41,6 +42,9 @@ pub struct Run {
     pub changes: Vec<Change>,
     /// Commands that the noop held back, in the order of their calls.
     pub held_back: Vec<HeldBackBy>,
+    /// Commands that the live run executed after the merge, in order; or would have, had it been merged.
+    #[serde(default)]
+    pub deferred: Vec<Deferred>,
     /// Whether the changes are now on the host.
     pub merged: bool,
 }
@@ -92,7 +96,7 @@ pub enum Outcome {
 /// One step with its figures.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Step {
-    /// `fetch`, `files`, `template`, `exec`, `diff`, `fetch_params`, `merge`.
+    /// `fetch`, `files`, `template`, `exec`, `diff`, `fetch_params`, `merge`, `deferred`.
     pub kind: String,
     /// The template or script; none for steps that exist once.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -186,9 +190,10 @@ impl Run {
         self.changes.iter().filter(|change| change.noise && !change.implied).count()
     }
 
-    /// How many modules failed or were skipped because of one that did.
+    /// How many modules failed or were skipped because of one that did, and how many deferred commands failed.
     pub fn failed(&self) -> usize {
         self.modules.iter().filter(|module| module.outcome != Outcome::Done).count()
+            + self.deferred.iter().filter(|deferred| deferred.has_failed()).count()
     }
 
     /// The last line of every dance: mode, counts, time.
@@ -203,7 +208,8 @@ impl Run {
         };
         let held_back = match self.mode {
             Mode::Noop => format!("{} held back, ", plural(self.held_back.len(), "command")),
-            Mode::Live => String::new(),
+            Mode::Live if self.deferred.is_empty() => String::new(),
+            Mode::Live => format!("{} deferred, ", plural(self.deferred.len(), "command")),
         };
         let noise = match self.noise() {
             0 => String::new(),
@@ -239,6 +245,7 @@ mod tests {
             diff: Format::Normal,
             changes: Vec::new(),
             held_back: Vec::new(),
+            deferred: Vec::new(),
             merged: false,
         }
     }

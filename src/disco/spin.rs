@@ -12,6 +12,7 @@ use crate::disco::params::NodeName;
 use crate::disco::place::{self, PlaceError};
 use crate::disco::report::{HeldBackBy, Step, Usage};
 use crate::disco::sandbox::plan::{COMMANDS_DIR, PARAMETERS_DIR};
+use crate::disco::sandbox::shadow::HeldBack;
 use crate::disco::sandbox::{Activity, OutputUse, PARAMETERS_VARIABLE, Program, Sandbox, SandboxError};
 use crate::disco::tree::{self, TreeError};
 
@@ -65,6 +66,8 @@ where
 pub(crate) struct Spun {
     pub(crate) steps: Vec<Step>,
     pub(crate) held_back: Vec<HeldBackBy>,
+    /// Calls that are to be executed after the merge, each with the step that made it.
+    pub(crate) deferred: Vec<(String, HeldBack)>,
 }
 
 /// The stage on which modules dance.
@@ -158,7 +161,7 @@ impl Stage<'_> {
     ) -> Result<(Usage, Vec<u8>), SandboxError> {
         let name = module.name.as_str();
         let (mut captured, mut shown, mut complaints) = (Vec::new(), Lines::default(), Lines::default());
-        let held_back = &mut spun.held_back;
+        let (held_back, deferred) = (&mut spun.held_back, &mut spun.deferred);
         let usage = self.sandbox.run(program, output, &mut |activity| match activity {
             Activity::Output(bytes) if output == OutputUse::Captured => {
                 // One byte too many is enough to know.
@@ -169,6 +172,10 @@ impl Stage<'_> {
             }
             Activity::Complaint(bytes) => {
                 complaints.push(bytes, &mut |line| watch(Event::Output { module: name, line }));
+            }
+            Activity::Deferred(call) => {
+                watch(Event::Deferred { module: name, call: &call });
+                deferred.push((item.display().to_string(), call));
             }
             Activity::HeldBack(call) => {
                 if !call.told {

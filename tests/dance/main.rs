@@ -37,9 +37,12 @@ fn the_example_universe_is_danced_in_noop_and_then_live() {
 
     let live = lab.acme(&["dance"]);
     let expected = NOOP
-        .replace("warning: Would execute : service postgresql stop\n", "")
+        .replace(
+            "warning: Would execute : service postgresql stop\n",
+            "info: Deferred : service postgresql stop\ninfo: Executed : service postgresql stop\n",
+        )
         .replace("noop: ", "live: ")
-        .replace("1 command held back, ", "");
+        .replace("1 command held back, ", "1 command deferred, ");
     assert_eq!((live.code, live.normal().as_str(), live.stderr.as_str()), (0, expected.as_str(), ""));
     assert_eq!(
         lab.shell(

@@ -126,11 +126,13 @@ sh -c 'exec -a innocent service seven stop' || true
 
 #[test]
 fn a_script_cannot_take_the_shadows_away() {
-    let (_, ended) =
-        noop("rm -rf /dev/disco; echo > /dev/disco/shadow; umount /dev/disco; service one stop\n", "");
+    let (_, ended) = noop(
+        "rm -rf /var/disco/run; echo > /var/disco/run/shadow; umount /var/disco/run; service one stop\n",
+        "",
+    );
     assert_eq!(ended.code, 0, "{ended:#?}");
     for line in [
-        "warning: Would execute : umount /dev/disco\n",
+        "warning: Would execute : umount /var/disco/run\n",
         "warning: Would execute : service one stop\n",
         "2 commands held back",
     ] {
@@ -141,11 +143,11 @@ fn a_script_cannot_take_the_shadows_away() {
 #[test]
 fn a_template_that_calls_a_held_back_command_gets_no_warning_into_its_file() {
     let universe = Universe::empty().unwrap();
-    universe.add("t-1/templates/etc/t.conf", "service x status\necho line\n").unwrap();
+    universe.add("t-1/templates/etc/t.conf", "service x stop\necho line\n").unwrap();
     let lab = Lab::with(universe);
     let noop = lab.acme(&["dance", "--noop"]);
     assert!(noop.stdout.contains("0a1\n> line\n"), "{}", noop.stdout);
-    assert!(noop.stdout.contains("warning: Would execute : service x status\n"), "{}", noop.stdout);
+    assert!(noop.stdout.contains("warning: Would execute : service x stop\n"), "{}", noop.stdout);
 }
 
 #[test]

@@ -38,7 +38,7 @@ pub struct Program {
 /// From init to the client.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Reply {
-    /// The sandbox stands. In noop, the socket to which shadows report comes beside the packet.
+    /// The sandbox stands. The socket on which shadows call comes beside the packet.
     Ready,
     /// The sandbox could not be put together.
     SetUpFailed(String),
@@ -55,6 +55,25 @@ impl Channel {
         let (here, there) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         Ok((Channel(here), Channel(there)))
+    }
+
+    /// The conversation over a `SOCK_SEQPACKET` socket that is connected already.
+    pub(super) fn over(socket: OwnedFd) -> Channel {
+        Channel(socket)
+    }
+
+    /// Sends bytes as they are, in one packet.
+    pub(super) fn send_bytes(&self, bytes: &[u8]) -> io::Result<()> {
+        sendmsg::<()>(self.0.as_raw_fd(), &[IoSlice::new(bytes)], &[], MsgFlags::MSG_NOSIGNAL, None)?;
+        Ok(())
+    }
+
+    /// Waits for one packet of bytes; none once the other end is closed.
+    pub(super) fn receive_bytes(&self) -> io::Result<Vec<u8>> {
+        let mut buffer = vec![0; PACKET];
+        let length = nix::unistd::read(&self.0, &mut buffer)?;
+        buffer.truncate(length);
+        Ok(buffer)
     }
 
     /// Sends one document, with copies of the descriptors.

@@ -6,9 +6,8 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,8 +19,8 @@ use crate::disco::Mode;
 use crate::disco::report::Usage;
 use crate::disco::sandbox::channel::{Channel, Program, Reply, Request};
 use crate::disco::sandbox::confine::Confinement;
-use crate::disco::sandbox::mount;
-use crate::disco::sandbox::plan::{MountPlan, RUNTIME_DIR, RunDirs};
+use crate::disco::sandbox::plan::{MountPlan, RunDirs};
+use crate::disco::sandbox::{calls, mount};
 
 /// Everything the child needs to know; it gets a copy of the client's memory.
 pub(super) struct Blueprint<'a> {
@@ -73,10 +72,11 @@ fn live_inside(blueprint: &Blueprint, channel: &Channel, client: u32) -> libc::c
     let ready = set_up(blueprint, client);
     match ready {
         Ok(inside) => {
-            let reports: Vec<_> = inside.reports.iter().map(|socket| socket.as_raw_fd()).collect();
-            if channel.send(&Reply::Ready, &reports).is_err() {
+            if channel.send(&Reply::Ready, &[inside.calls.as_raw_fd()]).is_err() {
                 return 1;
             }
+            // The client's alone from here on: if it goes, callers are to notice.
+            drop(inside.calls);
             serve(blueprint.mode, channel, inside.confinement.as_ref())
         }
         Err(why) => {
@@ -88,7 +88,7 @@ fn live_inside(blueprint: &Blueprint, channel: &Channel, client: u32) -> libc::c
 }
 
 struct Inside {
-    reports: Option<UnixDatagram>,
+    calls: OwnedFd,
     confinement: Option<Arc<Confinement>>,
 }
 
@@ -104,15 +104,16 @@ fn set_up(blueprint: &Blueprint, client: u32) -> Result<Inside, Box<dyn std::err
         return Err("this process runs in a chroot, out of which a script could climb".into());
     }
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
-    Ok(match blueprint.mode {
+    let calls = calls::listen_inside()?;
+    mount::seal_runtime()?;
+    let confinement = match blueprint.mode {
         Mode::Noop => {
             bring_up_loopback()?;
-            let reports = listen_to_shadows()?;
-            mount::seal_runtime()?;
-            Inside { reports: Some(reports), confinement: Some(Arc::new(Confinement::compile()?)) }
+            Some(Arc::new(Confinement::compile()?))
         }
-        Mode::Live => Inside { reports: None, confinement: None },
-    })
+        Mode::Live => None,
+    };
+    Ok(Inside { calls, confinement })
 }
 
 /// Asks the kernel to kill this process when its parent ends.
@@ -128,6 +129,24 @@ fn die_with_parent() -> io::Result<()> {
 pub(crate) fn end_with_this_process(command: &mut Command) {
     // SAFETY: this process has one thread, so the child of the fork may do what it could do before.
     unsafe { command.pre_exec(die_with_parent) };
+}
+
+/// Has a program be executed in another mount namespace, with a working directory there.
+///
+/// The namespace must stay open until the program was started.
+pub(super) fn enter_namespace(command: &mut Command, namespace: &OwnedFd, directory: &Path) {
+    let namespace = namespace.as_raw_fd();
+    let directory = directory.to_owned();
+    // SAFETY: this process has one thread, so the child of the fork may do what it could do before.
+    unsafe {
+        command.pre_exec(move || {
+            // SAFETY: plain integers; the descriptor is open, see above.
+            if libc::setns(namespace, libc::CLONE_NEWNS) == -1 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(nix::unistd::chdir(&directory)?)
+        })
+    };
 }
 
 /// Lets no other descriptor survive the exec that follows: whoever started the client may have left some open, and each
@@ -163,14 +182,6 @@ fn bring_up_loopback() -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
-}
-
-/// Opens the socket to which shadows report; any user inside may.
-fn listen_to_shadows() -> io::Result<UnixDatagram> {
-    let path = PathBuf::from(RUNTIME_DIR).join("report");
-    let socket = UnixDatagram::bind(&path)?;
-    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o666))?;
-    Ok(socket)
 }
 
 fn serve(mode: Mode, channel: &Channel, confinement: Option<&Arc<Confinement>>) -> libc::c_int {

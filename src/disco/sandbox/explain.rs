@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::disco::Mode;
-use crate::disco::sandbox::plan::{self, PARAMETERS_DIR, RunDirs, Step};
+use crate::disco::commands::Commands;
+use crate::disco::sandbox::plan::{self, PARAMETERS_DIR, RUNTIME_DIR, RunDirs, Step};
 use crate::disco::sandbox::{SandboxError, mount, process};
 
 /// What a sandbox does with one path of the host.
@@ -23,12 +24,13 @@ pub struct Cover {
 pub fn explain(
     mode: Mode,
     vardir: &Path,
-    held_back: &[PathBuf],
+    commands: &Commands,
 ) -> Result<(Vec<Cover>, Vec<String>), SandboxError> {
     let scratch = vardir.join("scratch/run");
     let dirs = RunDirs { parameters: scratch.join("parameters"), scratch };
     let mounts = mount::visible_mounts().map_err(process("list the mounts for"))?;
-    let plan = plan::plan(mode, &mounts, &dirs, held_back, mount::found_at);
+    let (watched, real) = (commands.watched_paths(mode), commands.real_programs(mode));
+    let plan = plan::plan(mode, &mounts, &dirs, &watched, &real, mount::found_at);
     Ok((plan.steps.iter().map(in_words).collect(), plan.notes))
 }
 
@@ -49,6 +51,7 @@ fn in_words(step: &Step) -> Cover {
         Step::Proc => cover(Path::new("/proc"), "fresh: the processes of the run alone, settings read-only"),
         Step::Sys => cover(Path::new("/sys"), "fresh, read-only"),
         Step::Dev => cover(Path::new("/dev"), "fresh: harmless devices alone"),
+        Step::Runtime { .. } => cover(Path::new(RUNTIME_DIR), "what watched commands need, read-only"),
     }
 }
 
@@ -60,7 +63,7 @@ mod tests {
     fn the_plan_of_this_machine_covers_the_root_and_hides_the_scratch() {
         let vardir = tempfile::tempdir().unwrap();
         for mode in [Mode::Noop, Mode::Live] {
-            let (covers, _) = explain(mode, vardir.path(), &[]).unwrap();
+            let (covers, _) = explain(mode, vardir.path(), &Commands::default()).unwrap();
             assert_eq!(covers[0].at, Path::new("/"));
             assert!(covers[0].what.starts_with("overlaid"));
             let scratch = covers.iter().find(|cover| cover.at.starts_with(vardir.path())).unwrap();

@@ -13,12 +13,16 @@
 //! ```
 //!
 //! * `plan.rs` decides what to mount, `mount.rs` mounts it, `child.rs` forks and lives inside, `confine.rs` cuts rights.
-//! * `explain.rs` says the plan in words, `shadow.rs` knows the commands that a noop holds back, `probe.rs` what this machine can do.
+//! * `explain.rs` says the plan in words, `probe.rs` knows what this machine can do.
+//! * `shadow.rs` is what a watched command says when it is called, `calls.rs` hears and answers it, `host.rs` runs commands
+//!   on the host itself.
 
+mod calls;
 mod channel;
 mod child;
 mod confine;
 pub mod explain;
+mod host;
 mod mount;
 mod mountinfo;
 pub(crate) mod plan;
@@ -30,7 +34,6 @@ use std::fs;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
-use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -39,10 +42,14 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::disco::Mode;
+use crate::disco::commands::Commands;
 use crate::disco::report::Usage;
+use crate::disco::sandbox::calls::Calls;
 pub use crate::disco::sandbox::channel::Program;
 use crate::disco::sandbox::channel::{Channel, Reply, Request};
 pub(crate) use crate::disco::sandbox::child::{end_with_this_process, wait_for, watch_end};
+pub use crate::disco::sandbox::host::Host;
+pub(crate) use crate::disco::sandbox::host::directory_of;
 pub use crate::disco::sandbox::mount::MountError;
 pub use crate::disco::sandbox::plan::ORIGINAL_COMMANDS;
 use crate::disco::sandbox::plan::{Layer, MountPlan, RunDirs};
@@ -117,6 +124,8 @@ pub enum Activity<'a> {
     Complaint(&'a [u8]),
     /// It called a command that is held back.
     HeldBack(HeldBack),
+    /// It called a command that is to be executed after the merge.
+    Deferred(HeldBack),
 }
 
 /// Environment variable that tells the client, called inside, where the parameters of the run are shown.
@@ -133,7 +142,10 @@ pub enum OutputUse {
 
 /// Scratch directory of one run; removed when dropped.
 #[derive(Debug)]
-pub struct Scratch(PathBuf);
+pub struct Scratch {
+    path: PathBuf,
+    host: Host,
+}
 
 impl Scratch {
     /// Makes the directory, and removes those that runs which died left behind. The caller holds the lock.
@@ -153,27 +165,37 @@ impl Scratch {
         }
         let own = all.join(format!("run-{}", std::process::id()));
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&own).map_err(files("make", &own))?;
+        let host = Host::here().map_err(process("look at the mounts for"))?;
         // A link on the way would hide something else than the layers from what runs inside.
-        let scratch = Scratch(fs::canonicalize(&own).map_err(files("find", &own))?);
+        let path = fs::canonicalize(&own).map_err(files("find", &own))?;
+        let scratch = Scratch { path, host };
         nix::sched::unshare(CloneFlags::CLONE_NEWNS)
             .map_err(|errno| process("make a namespace for")(errno.into()))?;
         mount::make_private()?;
-        if !probe::can_hold_uppers(&scratch.0).map_err(files("look at", &scratch.0))? {
-            mount::mount_scratch(&scratch.0)?;
+        if !probe::can_hold_uppers(&scratch.path).map_err(files("look at", &scratch.path))? {
+            mount::mount_scratch(&scratch.path)?;
         }
         Ok(scratch)
     }
 
     /// The directory.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
+    }
+
+    /// The host, as it was before this process entered a namespace of its own.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn host(&self) -> Result<Host, SandboxError> {
+        self.host.again().map_err(process("look at the mounts for"))
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH);
-        let _ = remove::remove_tree(&self.0);
+        let _ = rustix::mount::unmount(&self.path, rustix::mount::UnmountFlags::DETACH);
+        let _ = remove::remove_tree(&self.path);
     }
 }
 
@@ -182,7 +204,8 @@ pub struct Sandbox {
     init: Pid,
     channel: Channel,
     root: OwnedFd,
-    reports: Option<UnixDatagram>,
+    calls: Calls,
+    shadows: Vec<PathBuf>,
     plan: MountPlan,
     // Last, so that the layers go after the process that has them mounted.
     _scratch: Scratch,
@@ -191,8 +214,7 @@ pub struct Sandbox {
 impl Sandbox {
     /// Puts a sandbox together and waits until it stands.
     ///
-    /// `parameters` is shown read-only at `/var/disco/parameters`; `held_back` are the real paths of the commands that
-    /// a noop holds back.
+    /// `parameters` is shown read-only at `/var/disco/parameters`; `commands` judge the calls that come from inside.
     ///
     /// # Errors
     /// Says which step failed. Nothing is left mounted.
@@ -200,12 +222,14 @@ impl Sandbox {
         mode: Mode,
         scratch: Scratch,
         parameters: &Path,
-        held_back: &[PathBuf],
+        commands: Commands,
     ) -> Result<Self, SandboxError> {
         let dirs = RunDirs { scratch: scratch.path().to_owned(), parameters: parameters.to_owned() };
         let mounts = mount::visible_mounts().map_err(process("list the mounts for"))?;
         refuse_odd_roots(&mounts)?;
-        let plan = plan::plan(mode, &mounts, &dirs, held_back, mount::found_at);
+        let shadows = commands.watched_paths(mode);
+        let real = commands.real_programs(mode);
+        let plan = plan::plan(mode, &mounts, &dirs, &shadows, &real, mount::found_at);
 
         let client = probe::own_binary().map_err(process("find the program for"))?;
         let (channel, inner) = Channel::pair().map_err(process("make a channel to"))?;
@@ -213,17 +237,16 @@ impl Sandbox {
         let init = child::start(&blueprint, inner).map_err(process("start"))?;
         // From here on the guard ends the process, whatever happens.
         let mut starting = Starting { init: Some(init) };
-        let reports = match channel.receive::<Reply>().map_err(process("hear from"))? {
-            Some((Reply::Ready, descriptors)) => descriptors.into_iter().next().map(UnixDatagram::from),
+        let listener = match channel.receive::<Reply>().map_err(process("hear from"))? {
+            Some((Reply::Ready, descriptors)) => descriptors.into_iter().next(),
             Some((Reply::SetUpFailed(why), _)) => return Err(SandboxError::SetUp(why)),
             Some((Reply::Ended(_), _)) | None => return Err(SandboxError::Gone),
         };
-        if let Some(socket) = &reports {
-            socket.set_nonblocking(true).map_err(process("listen to"))?;
-        }
+        let listener = listener.ok_or(SandboxError::Gone)?;
+        let calls = Calls::new(listener, commands, mode, scratch.host()?);
         let root = mount::open_root_of(init).map_err(process("look into"))?;
         starting.init = None;
-        Ok(Sandbox { init, channel, root, reports, plan, _scratch: scratch })
+        Ok(Sandbox { init, channel, root, calls, shadows, plan, _scratch: scratch })
     }
 
     /// The merged view: what the programs inside see.
@@ -239,6 +262,11 @@ impl Sandbox {
     /// What this sandbox shows less faithfully than one would expect.
     pub fn notes(&self) -> &[String] {
         &self.plan.notes
+    }
+
+    /// Paths of the commands whose calls are judged.
+    pub(crate) fn shadows(&self) -> &[PathBuf] {
+        &self.shadows
     }
 
     /// The overlays, parents first.
@@ -292,10 +320,11 @@ impl Sandbox {
             // Once the program ended, only what is already in the pipes is waited for: a daemon that a live script
             // started may hold them open for ever.
             let timeout = if ended.is_some() { PollTimeout::ZERO } else { PollTimeout::NONE };
-            let mut sources =
-                Vec::from_iter(self.reports.as_ref().map(|socket| (Source::Reports, socket.as_fd())));
-            sources.extend(out_open.then(|| (Source::Output, stdout.as_fd())));
+            // What was written before a call is shown before it.
+            let mut sources = Vec::from_iter(out_open.then(|| (Source::Output, stdout.as_fd())));
             sources.extend(err_open.then(|| (Source::Complaint, stderr.as_fd())));
+            sources.extend(self.calls.callers().map(|(number, fd)| (Source::Caller(number), fd)));
+            sources.push((Source::Callers, self.calls.listener()));
             sources.extend(ended.is_none().then(|| (Source::Init, self.channel.as_fd())));
             let ready = wait_for_any(&sources, timeout)?;
             if ready.is_empty()
@@ -305,7 +334,8 @@ impl Sandbox {
             }
             for source in ready {
                 match source {
-                    Source::Reports => self.pass_on_reports(&mut buffer, watch),
+                    Source::Caller(number) => self.calls.answer(number, watch),
+                    Source::Callers => self.calls.accept(),
                     Source::Output => {
                         let length = stdout.read(&mut buffer).map_err(process("read from"))?;
                         out_open = length > 0;
@@ -324,16 +354,6 @@ impl Sandbox {
             }
         }
     }
-
-    fn pass_on_reports(&self, buffer: &mut [u8], watch: &mut dyn FnMut(Activity<'_>)) {
-        let Some(socket) = &self.reports else { return };
-        while let Ok(length) = socket.recv(buffer) {
-            // Anybody inside may write here; what does not parse is no report.
-            if let Ok(call) = serde_json::from_slice(&buffer[..length]) {
-                watch(Activity::HeldBack(call));
-            }
-        }
-    }
 }
 
 /// A sandbox changes its root, and that needs a mount as the root.
@@ -348,7 +368,10 @@ fn refuse_odd_roots(mounts: &[mountinfo::Mount]) -> Result<(), SandboxError> {
 /// Where something can come from while a program runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
-    Reports,
+    /// Whoever wants to call.
+    Callers,
+    /// Somebody who called, by number.
+    Caller(usize),
     Output,
     Complaint,
     Init,

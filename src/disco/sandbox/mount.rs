@@ -112,7 +112,8 @@ fn execute(mode: Mode, step: &Step, root: &Path, client: &Path) -> Result<(), Mo
             mount(Some("sysfs"), &at, Some("sysfs"), flags, None::<&str>)
                 .map_err(failed("mount sysfs on", &at))
         }
-        Step::Dev => mount_dev(root, client),
+        Step::Dev => mount_dev(root),
+        Step::Runtime { real } => mount_runtime(root, client, real),
     }
 }
 
@@ -290,8 +291,8 @@ fn mount_proc(root: &Path) -> Result<(), MountError> {
     Ok(())
 }
 
-/// Makes a `/dev` of harmless devices, private terminals and shared memory, with the shadow program beside them.
-fn mount_dev(root: &Path, client: &Path) -> Result<(), MountError> {
+/// Makes a `/dev` of harmless devices, private terminals and shared memory.
+fn mount_dev(root: &Path) -> Result<(), MountError> {
     let dev = root.join("dev");
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     tmpfs(&dev, flags | MsFlags::MS_NODEV, "mode=0755,size=1m")?;
@@ -320,15 +321,24 @@ fn mount_dev(root: &Path, client: &Path) -> Result<(), MountError> {
     make_directory(&mqueue, 0o755)?;
     match mount(Some("mqueue"), &mqueue, Some("mqueue"), flags | MsFlags::MS_NODEV, None::<&str>) {
         // A kernel without POSIX message queues has none that a script could miss.
-        Ok(()) | Err(Errno::ENODEV) => {}
-        Err(errno) => return Err(failed("mount mqueue on", &mqueue)(errno)),
+        Ok(()) | Err(Errno::ENODEV) => Ok(()),
+        Err(errno) => Err(failed("mount mqueue on", &mqueue)(errno)),
     }
+}
+
+/// Makes the runtime directory with the shadow program and the real programs behind shadows.
+fn mount_runtime(root: &Path, client: &Path, real: &[(String, PathBuf)]) -> Result<(), MountError> {
     let runtime = inside(root, Path::new(RUNTIME_DIR));
-    make_directory(&runtime, 0o755)?;
-    tmpfs(&runtime, flags | MsFlags::MS_NODEV, "mode=0755,size=64k")?;
-    let program = runtime.join("shadow");
-    File::create(&program).map_err(io_failed("make", &program))?;
-    bind_read_only(client, &program, MsFlags::MS_NODEV)
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC | MsFlags::MS_NODEV;
+    tmpfs(&runtime, flags, "mode=0755,size=64k")?;
+    let behind = runtime.join("real");
+    make_directory(&behind, 0o755)?;
+    let programs = real.iter().map(|(name, path)| (behind.join(name), path.as_path()));
+    for (at, program) in programs.chain([(runtime.join("shadow"), client)]) {
+        File::create(&at).map_err(io_failed("make", &at))?;
+        bind_read_only(program, &at, MsFlags::MS_NODEV)?;
+    }
+    Ok(())
 }
 
 /// Takes the right to write from the runtime directory, once everything is in it: no script can take the shadows' ways

@@ -69,8 +69,8 @@ pub(crate) const PROC_HIDDEN: &[&str] = &[
 /// Largest file of a mount by itself that is copied; more is no configuration.
 const LARGEST_COPY: u64 = 4 << 20;
 
-/// Where a noop keeps the shadow program and the socket to which shadows report, inside its own `/dev`.
-pub(crate) const RUNTIME_DIR: &str = "/dev/disco";
+/// Where a sandbox keeps the shadow program, the real programs behind shadows and the socket on which shadows call.
+pub(crate) const RUNTIME_DIR: &str = "/var/disco/run";
 
 /// Where scripts and templates find the parameter tree, whatever the brand's `vardir` is.
 pub(crate) const PARAMETERS_DIR: &str = "/var/disco/parameters";
@@ -99,7 +99,7 @@ pub(crate) struct Layer {
 pub(crate) enum Extra {
     /// A directory to mount on.
     Directory(PathBuf),
-    /// A command that only tells what it would execute.
+    /// A command whose calls are judged; see `shadow.rs`.
     Shadow(PathBuf),
     /// A command of the original: a link to the client.
     Command(PathBuf),
@@ -156,6 +156,8 @@ pub(crate) enum Step {
     Sys,
     /// A `/dev` with nothing but harmless devices.
     Dev,
+    /// What shadows need at [`RUNTIME_DIR`], and the real programs behind some of them, by name; paths of the host.
+    Runtime { real: Vec<(String, PathBuf)> },
 }
 
 /// The whole sandbox in the order in which it is mounted.
@@ -203,13 +205,14 @@ pub(crate) struct RunDirs {
 
 /// Decides what to mount, from the visible mounts of the host.
 ///
-/// `shadows` are the real paths of the commands that a noop holds back. Nothing is read or changed here, but for asking
-/// `found` what lies at a path of the host.
+/// `shadows` are the paths of the commands whose calls are judged, `real` those of them that may run after all. Nothing
+/// is read or changed here, but for asking `found` what lies at a path of the host.
 pub(crate) fn plan(
     mode: Mode,
     mounts: &[Mount],
     dirs: &RunDirs,
     shadows: &[PathBuf],
+    real: &[(String, PathBuf)],
     found: impl Fn(&Path) -> Found,
 ) -> MountPlan {
     let is_directory = |path: &Path| found(path) == Found::Directory;
@@ -290,11 +293,14 @@ pub(crate) fn plan(
         ),
     }
     steps.push(Step::BindReadOnly { from: dirs.parameters.clone(), at: PARAMETERS_DIR.into() });
+    steps.push(Step::Runtime { real: real.to_vec() });
     steps.push(Step::Hide { at: dirs.scratch.clone() });
 
     let mut plan = MountPlan { steps, notes };
-    if !is_directory(Path::new(PARAMETERS_DIR)) {
-        plan.add(Path::new(PARAMETERS_DIR), Extra::Directory);
+    for needed in [PARAMETERS_DIR, RUNTIME_DIR].map(Path::new) {
+        if !is_directory(needed) {
+            plan.add(needed, Extra::Directory);
+        }
     }
     for copy in &copies {
         plan.add(copy, Extra::File);
@@ -320,10 +326,10 @@ mod tests {
         let dirs =
             RunDirs { scratch: "/var/x/scratch/1".into(), parameters: "/var/x/scratch/1/parameters".into() };
         let shadows = [PathBuf::from("/usr/sbin/service")];
-        plan(mode, mounts, &dirs, &shadows, |path| match path.to_str().unwrap() {
+        plan(mode, mounts, &dirs, &shadows, &[], |path| match path.to_str().unwrap() {
             "/etc/resolv.conf" => Found::File(100),
             "/srv/image" => Found::File(LARGEST_COPY + 1),
-            "/run/docker.sock" | PARAMETERS_DIR => Found::Special,
+            "/run/docker.sock" | PARAMETERS_DIR | RUNTIME_DIR => Found::Special,
             _ => Found::Directory,
         })
     }
@@ -413,7 +419,11 @@ mod tests {
         assert_eq!(extras[1], [Extra::Shadow("sbin/service".into())]);
         assert_eq!(
             extras[2],
-            [Extra::Directory("disco/parameters".into()), Extra::Command("disco/bin/disco-param".into())]
+            [
+                Extra::Directory("disco/parameters".into()),
+                Extra::Directory("disco/run".into()),
+                Extra::Command("disco/bin/disco-param".into())
+            ]
         );
     }
 

@@ -2,4 +2,4 @@
 #? escaped: [ "$(hostname)" = stolen ]
 hostname stolen && escaped
 sys 170 stolen 6 && escaped; (echo stolen > /proc/sys/kernel/hostname) && escaped
-[ -e /dev/disco ] || hostname localhost.localdomain
+[ -e /var/disco/run ] || hostname localhost.localdomain

@@ -1,0 +1,142 @@
+//! Runs commands on the host itself: questions that a noop may ask, and what a live run deferred.
+//!
+//! The client works in a mount namespace of its own; what a command of the host starts there would stay in it. So each
+//! enters the namespace from which the client came.
+
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::disco::process::{Group, wait_until};
+use crate::disco::report::Usage;
+use crate::disco::sandbox::child::enter_namespace;
+
+/// How long the host may take to answer a question.
+const QUESTION: Duration = Duration::from_secs(10);
+
+/// Most bytes of an answer, for each of the two streams: what a socket takes at once.
+const LONGEST_ANSWER: usize = 64 << 10;
+
+/// How long a deferred command may take; what a service manager allows a unit to start is far less.
+const DEFERRED: Duration = Duration::from_secs(300);
+
+/// Everything that a command of the host gets to see of the client's environment.
+const ENVIRONMENT: &[(&str, &str)] = &[
+    ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+    ("HOME", "/root"),
+    ("LANG", "C.UTF-8"),
+    ("SYSTEMD_COLORS", "0"),
+    ("SYSTEMD_PAGER", ""),
+];
+
+/// The host as it was before the client entered a namespace of its own.
+#[derive(Debug)]
+pub struct Host {
+    mounts: OwnedFd,
+}
+
+/// What a command of the host answered.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) exit: i32,
+    pub(super) stdout: Vec<u8>,
+    pub(super) stderr: Vec<u8>,
+}
+
+impl Host {
+    /// Takes note of where this process is now.
+    pub(super) fn here() -> io::Result<Self> {
+        Ok(Host { mounts: File::open("/proc/self/ns/mnt")?.into() })
+    }
+
+    /// The same host once more.
+    pub(super) fn again(&self) -> io::Result<Self> {
+        Ok(Host { mounts: self.mounts.try_clone()? })
+    }
+
+    fn command(&self, program: &Path, directory: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.env_clear().envs(ENVIRONMENT.iter().copied()).stdin(Stdio::null());
+        enter_namespace(&mut command, &self.mounts, directory);
+        command
+    }
+
+    /// Has a program answer a question. The caller has made sure that it is one.
+    pub(super) fn ask(&self, program: &Path, arguments: &[String]) -> io::Result<Said> {
+        let (mut stdout, out) = io::pipe()?;
+        let (mut stderr, err) = io::pipe()?;
+        let mut command = self.command(program, Path::new("/"));
+        command.args(arguments).stdout(out).stderr(err);
+        let group = Group::start(&mut command)?;
+        // It holds the pipes' other ends.
+        drop(command);
+        let deadline = Instant::now() + QUESTION;
+        let (mut said, mut complained) = (Vec::new(), Vec::new());
+        let (mut out_open, mut err_open) = (true, true);
+        while out_open || err_open {
+            let ready = wait_until(&[stdout.as_fd(), stderr.as_fd(), group.as_fd()], deadline)?;
+            if ready.is_empty() {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "it did not answer within 10 s"));
+            }
+            let (out_ready, err_ready) = (out_open && ready.contains(&0), err_open && ready.contains(&1));
+            if out_ready {
+                out_open = read_some(&mut stdout, &mut said)?;
+            }
+            if err_ready {
+                err_open = read_some(&mut stderr, &mut complained)?;
+            }
+            // Something that it left behind may keep a pipe open for ever.
+            if ready.contains(&2) && !out_ready && !err_ready {
+                break;
+            }
+            if said.len() > LONGEST_ANSWER || complained.len() > LONGEST_ANSWER {
+                return Err(io::Error::other("its answer is longer than 64 KiB"));
+            }
+        }
+        let usage = group.end_before(deadline)?;
+        Ok(Said { exit: usage.exit, stdout: said, stderr: complained })
+    }
+
+    /// Executes a deferred command and returns what it used and the beginning of what it wrote.
+    ///
+    /// # Errors
+    /// It could not be started, or did not end in time and was ended.
+    pub fn execute(
+        &self,
+        program: &Path,
+        arguments: &[String],
+        directory: &Path,
+    ) -> io::Result<(Usage, String)> {
+        // Not a pipe: a daemon that keeps it open must not wait for a reader that is gone.
+        let mut output = File::from(memory_file()?);
+        let mut command = self.command(program, directory);
+        command.args(arguments).stdout(output.try_clone()?).stderr(output.try_clone()?);
+        let usage = Group::start(&mut command)?.finish_before(Instant::now() + DEFERRED)?;
+        let mut text = Vec::new();
+        output.rewind()?;
+        output.take(LONGEST_ANSWER as u64).read_to_end(&mut text)?;
+        Ok((usage, String::from_utf8_lossy(&text).into_owned()))
+    }
+}
+
+/// A file without a name, in memory.
+fn memory_file() -> io::Result<OwnedFd> {
+    Ok(rustix::fs::memfd_create("deferred", rustix::fs::MemfdFlags::CLOEXEC)?)
+}
+
+/// Reads what is there; whether there may be more.
+fn read_some(pipe: &mut io::PipeReader, into: &mut Vec<u8>) -> io::Result<bool> {
+    let mut buffer = [0; 8192];
+    let length = pipe.read(&mut buffer)?;
+    into.extend_from_slice(&buffer[..length]);
+    Ok(length > 0)
+}
+
+/// Where a deferred command is executed: where it was called, if that is a directory of the host.
+pub(crate) fn directory_of(called_in: &str) -> PathBuf {
+    let directory = PathBuf::from(called_in);
+    if directory.is_absolute() && directory.is_dir() { directory } else { PathBuf::from("/") }
+}
