@@ -27,7 +27,8 @@ pub(super) fn answer(brand: &Brand, arguments: &[OsString]) -> Option<ExitCode> 
     let held = HeldBack { argv, directory, told: is_the_scripts_output() };
     let now = std::env::var_os(NOW_VARIABLE).is_some_and(|value| !value.is_empty());
     let exact = arguments.iter().all(|argument| argument.to_str().is_some());
-    let call = Call { held, now, exact };
+    let behind = shadow::name_behind(Path::new(&executed)).unwrap_or(name);
+    let call = Call { held, behind, now, exact };
     // A closed output is the script's business; the report still gets the call.
     Some(match shadow::ask(&call) {
         Ok((Answer::Held, ..)) => {
@@ -38,7 +39,8 @@ pub(super) fn answer(brand: &Brand, arguments: &[OsString]) -> Option<ExitCode> 
         }
         Ok((Answer::Deferred, ..)) => ExitCode::SUCCESS,
         Ok((Answer::Run, ..)) => {
-            let failed = Command::new(shadow::real_program(&name)).arg0(&executed).args(arguments).exec();
+            let failed =
+                Command::new(shadow::real_program(&call.behind)).arg0(&executed).args(arguments).exec();
             refused(&call, &failed.to_string())
         }
         Ok((Answer::Answered { exit, .. }, stdout, stderr)) => {

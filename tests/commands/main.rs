@@ -120,7 +120,7 @@ import socket
 def say(argv):
     s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     s.connect('/var/disco/run/calls')
-    s.send(b'{\"held\":{\"argv\":' + argv + b',\"directory\":\"/\",\"told\":false},\"now\":true,\"exact\":true}')
+    s.send(b'{\"held\":{\"argv\":' + argv + b',\"directory\":\"/\",\"told\":false},\"behind\":\"ls\",\"now\":true,\"exact\":true}')
     print('said', s.recv(1 << 17).decode())
 say(b'[\"touch\", \"/root/mark-raw\"]')
 say(b'[\"../../bin/touch\", \"/root/mark-raw\"]')
@@ -142,8 +142,7 @@ echo done
     for line in ["service ../../tmp/planted status", "service --full-restart status"] {
         assert!(noop.stdout.contains(&format!("warning: Would execute : {line}\n")), "{line}: {noop:#?}");
     }
-    // Told to run it themselves, inside, where they may.
-    assert_eq!(noop.stdout.matches("said \"Run\"\n").count(), 3, "{noop:#?}");
+    assert_eq!(noop.stdout.matches("said \"Held\"\n").count(), 4, "{noop:#?}");
     assert!(noop.stdout.contains("warning: Would execute : service web\\nstatus status\n"), "{noop:#?}");
 }
 
@@ -307,4 +306,21 @@ fn the_command_behind_a_shadow_is_never_replaced_by_it() {
     assert_eq!(live.code, 1, "{live:#?}");
     assert!(live.stdout.contains("was moved to /usr/sbin/service.old"), "{live:#?}");
     assert_eq!(lab.shell("sha256sum /usr/sbin/service; stat -c %F /usr/sbin/service"), before);
+}
+
+#[test]
+fn a_link_of_another_name_is_the_command_behind_it() {
+    let lab = lab(&[(
+        "a-1/scripts/10.sh",
+        "/usr/sbin/webctl web stop; DISCO_NOW=1 /usr/sbin/webctl web restart && echo fine\n",
+    )]);
+    lab.shell("ln -s service /usr/sbin/webctl; service web start");
+    let process = web_process(&lab);
+    let noop = lab.acme(&["dance", "--noop"]);
+    assert!(noop.stdout.contains("warning: Would execute : webctl web stop\n"), "{noop:#?}");
+    assert_eq!(web_process(&lab), process);
+    // Nothing puts a call by this name off: it is executed, by the program that the link leads to.
+    let live = lab.acme(&["dance"]);
+    assert_order(&live, &["fine"]);
+    assert_eq!(lab.shell("cat /run/web.restarts"), "restarted\n");
 }

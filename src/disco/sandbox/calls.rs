@@ -61,13 +61,16 @@ pub(super) struct Calls {
     listener: OwnedFd,
     callers: Vec<Option<Channel>>,
     commands: Commands,
+    /// Names of the watched commands whose real program can be reached inside.
+    real: Vec<String>,
     mode: Mode,
     host: Host,
 }
 
 impl Calls {
     pub(super) fn new(listener: OwnedFd, commands: Commands, mode: Mode, host: Host) -> Self {
-        Calls { listener, callers: Vec::new(), commands, mode, host }
+        let real = commands.real_programs(mode).into_iter().map(|(name, _)| name).collect();
+        Calls { listener, callers: Vec::new(), commands, real, mode, host }
     }
 
     /// The socket on which new callers come.
@@ -108,8 +111,9 @@ impl Calls {
     fn judge(&self, call: Call, watch: &mut dyn FnMut(Activity<'_>)) -> (Answer, Vec<u8>, Vec<u8>) {
         let only = |answer| (answer, Vec::new(), Vec::new());
         match self.commands.decide(self.mode, &call.held.argv, call.now) {
-            Decision::Run => only(Answer::Run),
-            Decision::Hold => {
+            Decision::Run if self.real.contains(&call.behind) => only(Answer::Run),
+            // By another name it is a command of which every call is held back.
+            Decision::Run | Decision::Hold => {
                 watch(Activity::HeldBack(call.held));
                 only(Answer::Held)
             }

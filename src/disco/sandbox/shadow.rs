@@ -46,6 +46,9 @@ pub(crate) fn one_line(argv: &[String]) -> String {
 pub struct Call {
     /// The call, as it is reported if it is held back.
     pub held: HeldBack,
+    /// Name of the watched command whose place the shadow took, if the call came by a link of another name: `poweroff` is
+    /// `systemctl` on many systems.
+    pub behind: String,
     /// Whether a live run is to execute it at once, whatever the lists say.
     pub now: bool,
     /// Whether the arguments are what the caller gave, byte for byte.
@@ -92,6 +95,20 @@ pub fn ask(call: &Call) -> io::Result<(Answer, Vec<u8>, Vec<u8>)> {
 /// Whether this process runs inside a sandbox, where a command by another name than ours is a shadow.
 pub fn inside_sandbox() -> bool {
     program().exists()
+}
+
+/// Name of the watched command behind an executed path: the last name on the way to the shadow program.
+pub fn name_behind(executed: &Path) -> Option<String> {
+    let mut path = executed.to_owned();
+    // More links than the kernel follows.
+    for _ in 0..41 {
+        let target = path.parent().unwrap_or(Path::new("/")).join(path.read_link().ok()?);
+        if target == program() {
+            break;
+        }
+        path = target;
+    }
+    Some(path.file_name()?.to_string_lossy().into_owned())
 }
 
 /// Where the real program of a shadowed command can be reached inside.
