@@ -185,6 +185,7 @@ pub fn dance(request: &Request, watch: Watch<'_>) -> Result<Run, DanceError> {
     let host = scratch.host()?;
     let began = file_system_now(&scratch)?;
     let mut sandbox = Sandbox::open(request.mode, scratch, &effective, commands)?;
+    sandbox.limit(request.settings.limits.clone());
     for note in sandbox.notes() {
         watch(Event::Note { text: note });
     }

@@ -11,6 +11,7 @@ pub mod deferred;
 pub mod diff;
 pub mod fetch;
 pub mod history;
+pub mod limits;
 mod lock;
 pub mod merge;
 pub mod module;

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::disco::diff::Format;
+use crate::disco::limits::Limits;
 use crate::server_conf::ServerConf;
 
 /// Where a value was found; the first of these that has one wins.
@@ -197,6 +198,8 @@ pub struct Settings {
     pub timeout: Setting<NonZeroU32>,
     /// How long all fetching of a run may take, in seconds.
     pub deadline: Setting<NonZeroU32>,
+    /// How much one step of a module may take.
+    pub limits: Limits,
 }
 
 impl Settings {
@@ -212,19 +215,22 @@ impl Settings {
             parallel: sources.find(&PARALLEL, None, "8")?,
             timeout: sources.find(&TIMEOUT, None, "30")?,
             deadline: sources.find(&DEADLINE, None, "600")?,
+            limits: Limits::resolve(sources)?,
         })
     }
 
     /// Every setting: name, value and origin, for people.
     pub fn lines(&self) -> Vec<(&'static str, String, &Origin)> {
-        vec![
+        let mut lines = vec![
             (SERVER.name, self.server.value.clone(), &self.server.origin),
             (RSYNC.name, self.rsync.value.clone(), &self.rsync.origin),
             (DIFF.name, self.diff.value.to_string(), &self.diff.origin),
             (PARALLEL.name, self.parallel.value.to_string(), &self.parallel.origin),
             (TIMEOUT.name, self.timeout.value.to_string(), &self.timeout.origin),
             (DEADLINE.name, self.deadline.value.to_string(), &self.deadline.origin),
-        ]
+        ];
+        lines.extend(self.limits.lines());
+        lines
     }
 }
 

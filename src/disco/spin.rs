@@ -205,10 +205,12 @@ impl Stage<'_> {
     }
 }
 
-/// A program that did not start is its module's failure; a sandbox that is gone is the run's.
+/// A program that did not start or went too far is its module's failure; a sandbox that is gone is the run's.
 fn unless_broken(error: SandboxError, failed: impl FnOnce(String) -> SpinError) -> Trouble {
     match error {
-        SandboxError::Start { .. } => Trouble::Module(failed(error.to_string())),
+        SandboxError::Start { .. } | SandboxError::OverLimit(_) | SandboxError::LeftBehind(_) => {
+            Trouble::Module(failed(error.to_string()))
+        }
         broken => Trouble::Sandbox(broken),
     }
 }

@@ -95,17 +95,19 @@ impl Calls {
         }
     }
 
-    /// Answers a caller that has something to say, and lets go of it.
-    pub(super) fn answer(&mut self, number: usize, watch: &mut dyn FnMut(Activity<'_>)) {
-        let Some(caller) = self.callers.get_mut(number).and_then(Option::take) else { return };
+    /// Answers a caller that has something to say, and lets go of it; tells how much it said, in bytes.
+    pub(super) fn answer(&mut self, number: usize, watch: &mut dyn FnMut(Activity<'_>)) -> usize {
+        let Some(caller) = self.callers.get_mut(number).and_then(Option::take) else { return 0 };
         // What does not parse is no call. A caller that does not read its answer is on its own.
-        let Ok(Some((call, _))) = caller.receive::<Call>() else { return };
+        let Ok(Some((call, _))) = caller.receive::<Call>() else { return 0 };
+        let said = call.held.argv.iter().map(|word| word.len() + 1).sum();
         let (answer, stdout, stderr) = self.judge(call, watch);
         if caller.send(&answer, &[]).is_ok() {
             for bytes in [stdout, stderr].iter().filter(|bytes| !bytes.is_empty()) {
                 let _ = caller.send_bytes(bytes);
             }
         }
+        said
     }
 
     fn judge(&self, call: Call, watch: &mut dyn FnMut(Activity<'_>)) -> (Answer, Vec<u8>, Vec<u8>) {

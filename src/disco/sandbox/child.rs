@@ -111,7 +111,10 @@ fn set_up(blueprint: &Blueprint, client: u32) -> Result<Inside, Box<dyn std::err
             bring_up_loopback()?;
             Some(Arc::new(Confinement::compile()?))
         }
-        Mode::Live => None,
+        Mode::Live => {
+            inherit_orphans()?;
+            None
+        }
     };
     Ok(Inside { calls, confinement })
 }
@@ -147,6 +150,16 @@ pub(super) fn enter_namespace(command: &mut Command, namespace: &OwnedFd, direct
             Ok(nix::unistd::chdir(&directory)?)
         })
     };
+}
+
+/// Makes this process the parent of every orphan below it, as the first one of a pid namespace is by itself: so nothing
+/// that a script leaves running is lost sight of.
+fn inherit_orphans() -> io::Result<()> {
+    // SAFETY: a prctl with plain integers.
+    match unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Lets no other descriptor survive the exec that follows: whoever started the client may have left some open, and each

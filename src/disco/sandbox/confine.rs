@@ -198,6 +198,8 @@ impl Confinement {
         if unsafe { libc::setrlimit(libc::RLIMIT_CORE, &one_byte) } == -1 {
             return Err(io::Error::last_os_error());
         }
+        // Where memory runs out, it is a script that ends, and no service of the host.
+        std::fs::write("/proc/self/oom_score_adj", "1000")?;
         // Filters first: they come with no-new-privileges, and capabilities are needed for nothing after them.
         for program in &self.filters {
             seccompiler::apply_filter(program).map_err(io::Error::other)?;

@@ -16,6 +16,7 @@
 //! * `explain.rs` says the plan in words, `probe.rs` knows what this machine can do.
 //! * `shadow.rs` is what a watched command says when it is called, `calls.rs` hears and answers it, `host.rs` runs commands
 //!   on the host itself.
+//! * `watchdog.rs` bounds what a program takes and finds what it left behind, `remove.rs` clears the layers away.
 
 mod calls;
 mod channel;
@@ -29,12 +30,14 @@ pub(crate) mod plan;
 pub mod probe;
 mod remove;
 pub mod shadow;
+mod watchdog;
 
 use std::fs;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
@@ -43,6 +46,7 @@ use nix::unistd::Pid;
 
 use crate::disco::Mode;
 use crate::disco::commands::Commands;
+use crate::disco::limits::{Limits, OverLimit};
 use crate::disco::report::Usage;
 use crate::disco::sandbox::calls::Calls;
 pub use crate::disco::sandbox::channel::Program;
@@ -54,6 +58,7 @@ pub use crate::disco::sandbox::mount::MountError;
 pub use crate::disco::sandbox::plan::ORIGINAL_COMMANDS;
 use crate::disco::sandbox::plan::{Layer, MountPlan, RunDirs};
 use crate::disco::sandbox::shadow::HeldBack;
+use crate::disco::sandbox::watchdog::Watchdog;
 
 /// Why a sandbox could not be made or used.
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +109,15 @@ pub enum SandboxError {
         /// The system's word.
         why: String,
     },
+    /// A program took more than it may; it was ended with all that it started.
+    #[error(transparent)]
+    OverLimit(#[from] OverLimit),
+    /// A program of a live run left processes in the sandbox; they were ended.
+    #[error(
+        "it left behind {}, which would have run on in the sandbox instead of on the host and was ended; start services \
+         through the service manager", .0.join(", ")
+    )]
+    LeftBehind(Vec<String>),
 }
 
 fn process(action: &'static str) -> impl Fn(io::Error) -> SandboxError {
@@ -114,6 +128,9 @@ fn files(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Sandbox
     let path = path.to_owned();
     move |source| SandboxError::Files { action, path, source }
 }
+
+/// How long the sandbox may take to notice that a program was ended.
+const END_OF_A_STEP: Duration = Duration::from_secs(10);
 
 /// What a program running inside does, as it does it.
 #[derive(Debug)]
@@ -207,8 +224,10 @@ pub struct Sandbox {
     calls: Calls,
     shadows: Vec<PathBuf>,
     plan: MountPlan,
+    mode: Mode,
+    limits: Option<Limits>,
     // Last, so that the layers go after the process that has them mounted.
-    _scratch: Scratch,
+    scratch: Scratch,
 }
 
 impl Sandbox {
@@ -246,7 +265,7 @@ impl Sandbox {
         let calls = Calls::new(listener, commands, mode, scratch.host()?);
         let root = mount::open_root_of(init).map_err(process("look into"))?;
         starting.init = None;
-        Ok(Sandbox { init, channel, root, calls, shadows, plan, _scratch: scratch })
+        Ok(Sandbox { init, channel, root, calls, shadows, plan, mode, limits: None, scratch })
     }
 
     /// The merged view: what the programs inside see.
@@ -272,6 +291,11 @@ impl Sandbox {
     /// The overlays, parents first.
     pub(crate) fn layers(&self) -> impl Iterator<Item = &Layer> {
         self.plan.layers()
+    }
+
+    /// Bounds every program that runs inside from now on.
+    pub fn limit(&mut self, limits: Limits) {
+        self.limits = Some(limits);
     }
 
     /// Runs a program inside and waits for its end; `watch` hears of everything it does, in order.
@@ -300,17 +324,49 @@ impl Sandbox {
             .send(&Request::Run(program.clone()), &[out_writer.as_raw_fd(), err_writer.as_raw_fd()])
             .map_err(process("speak to"))?;
         drop((out_writer, err_writer));
-        let outcome = self.relay(out_reader, err_reader, watch)?;
+        let limits = self.limits.clone();
+        let scratch = self.scratch.path().to_owned();
+        let mut watchdog = limits.as_ref().map(|limits| {
+            let uppers = self.plan.layers().map(Layer::upper).collect();
+            Watchdog::start(self.init, limits, &scratch, uppers, &self.root_path())
+        });
+        let outcome = match self.relay(out_reader, err_reader, watchdog.as_mut(), watch) {
+            Err(error @ SandboxError::OverLimit(_)) => {
+                watchdog::end_all(self.init);
+                self.hear_of_the_end()?;
+                return Err(error);
+            }
+            relayed => relayed?,
+        };
+        // In noop, the sandbox ended them itself.
+        let left = if self.mode == Mode::Live { watchdog::left_behind(self.init) } else { Vec::new() };
+        if !left.is_empty() {
+            watchdog::end_all(self.init);
+            return Err(SandboxError::LeftBehind(left));
+        }
         outcome.map_err(|why| SandboxError::Start {
             program: program.argv.first().map(|path| path.display().to_string()).unwrap_or_default(),
             why,
         })
     }
 
+    /// Waits for the word that a program ended which had to be.
+    fn hear_of_the_end(&self) -> Result<(), SandboxError> {
+        let patience = PollTimeout::try_from(END_OF_A_STEP).unwrap_or(PollTimeout::MAX);
+        match wait_for_any(&[(Source::Init, self.channel.as_fd())], patience)?.is_empty() {
+            true => Err(SandboxError::Gone),
+            false => match self.channel.receive::<Reply>().map_err(process("hear from"))? {
+                Some((Reply::Ended(_), _)) => Ok(()),
+                Some(_) | None => Err(SandboxError::Gone),
+            },
+        }
+    }
+
     fn relay(
         &mut self,
         mut stdout: io::PipeReader,
         mut stderr: io::PipeReader,
+        mut watchdog: Option<&mut Watchdog<'_>>,
         watch: &mut dyn FnMut(Activity<'_>),
     ) -> Result<Result<Usage, String>, SandboxError> {
         let mut buffer = vec![0; 64 * 1024];
@@ -319,7 +375,13 @@ impl Sandbox {
         loop {
             // Once the program ended, only what is already in the pipes is waited for: a daemon that a live script
             // started may hold them open for ever.
-            let timeout = if ended.is_some() { PollTimeout::ZERO } else { PollTimeout::NONE };
+            let timeout = match (&ended, &watchdog) {
+                (Some(_), _) => PollTimeout::ZERO,
+                (None, Some(watchdog)) => {
+                    PollTimeout::try_from(watchdog.patience()).unwrap_or(PollTimeout::MAX)
+                }
+                (None, None) => PollTimeout::NONE,
+            };
             // What was written before a call is shown before it.
             let mut sources = Vec::from_iter(out_open.then(|| (Source::Output, stdout.as_fd())));
             sources.extend(err_open.then(|| (Source::Complaint, stderr.as_fd())));
@@ -332,18 +394,26 @@ impl Sandbox {
             {
                 return Ok(outcome);
             }
+            if ended.is_none()
+                && let Some(watchdog) = &mut watchdog
+            {
+                watchdog.look()?;
+            }
+            let mut wrote = |length| watchdog.as_mut().map_or(Ok(()), |watchdog| watchdog.wrote(length));
             for source in ready {
                 match source {
-                    Source::Caller(number) => self.calls.answer(number, watch),
+                    Source::Caller(number) => wrote(self.calls.answer(number, watch))?,
                     Source::Callers => self.calls.accept(),
                     Source::Output => {
                         let length = stdout.read(&mut buffer).map_err(process("read from"))?;
                         out_open = length > 0;
+                        wrote(length)?;
                         watch(Activity::Output(&buffer[..length]));
                     }
                     Source::Complaint => {
                         let length = stderr.read(&mut buffer).map_err(process("read from"))?;
                         err_open = length > 0;
+                        wrote(length)?;
                         watch(Activity::Complaint(&buffer[..length]));
                     }
                     Source::Init => match self.channel.receive::<Reply>().map_err(process("hear from"))? {
