@@ -130,7 +130,7 @@ fn of_many_brands_those_that_fail_stop_no_other() {
         "error: `paths.bindir` is refused",
         "[1/4] m-a: building",
         "[4/4] m-d: packages",
-        "2 of 4 brands are built",
+        "2 of 4 brands are made",
         "m-b.toml\n  failed: m-c\n",
         "error: 2 of 4 brands failed, see above",
     ] {

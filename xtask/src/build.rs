@@ -240,7 +240,8 @@ impl<'a> Builder<'a> {
         if spec.features.provisioning && !agents.contains(&"choria_provision") {
             differences.push("agents: the spec turns `provisioning.agent` off, and no crate of [[agents]] brings choria_provision".into());
         }
-        let built_in = 2 + usize::from(spec.provisioning.agent);
+        // Without the server there is nobody to serve them.
+        let built_in = if spec.features.provisioning { 2 + usize::from(spec.provisioning.agent) } else { 0 };
         if agents.len() < built_in + spec.agents.len() {
             differences.push(format!(
                 "agents: the spec names {} crates, the binary has {}",

@@ -1,4 +1,5 @@
-//! Many brands in one run: which specs, in which order, and what becomes of the others when one fails.
+//! Many brands in one run, built or made from a finished binary: which specs, in which order, and what becomes of the
+//! others when one fails.
 //!
 //! cargo builds one binary after the other, and what brands share once; packages are made meanwhile on other threads.
 
@@ -57,7 +58,7 @@ fn all(project: &Project, arguments: &flags::Build, until: Until, base: Option<&
         return failures.0.pop().map_or(Ok(()), |failure| Err(failure.1));
     }
     let (good, seconds) = (total - failures.0.len(), started.elapsed().as_secs_f64());
-    eprintln!("{good} of {total} brands are built, in {seconds:.1} s");
+    eprintln!("{good} of {total} brands are made, in {seconds:.1} s");
     if failures.0.is_empty() {
         return Ok(());
     }
@@ -160,7 +161,7 @@ impl Run<'_> {
                 scope.spawn(|| self.deliver(&delivered));
             }
             for numbered in specs {
-                self.say(numbered, "building");
+                self.say(numbered, if self.base.is_some() { "rebranding" } else { "building" });
                 let made = match self.base {
                     Some(base) => self.builder.rebranded(&numbered.spec, base),
                     None => self.builder.binary(&numbered.spec, self.quiet(numbered)),
