@@ -10,6 +10,7 @@
 //! An attempt that would leave no trace says `ESCAPED` itself. All run in one dance, a module each. The same files are
 //! then run on a node without any sandbox, where they must succeed: a probe that cannot escape anywhere proves nothing.
 
+mod hosts;
 mod limits;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -188,6 +188,7 @@ impl Scratch {
         let scratch = Scratch { path, host };
         nix::sched::unshare(CloneFlags::CLONE_NEWNS)
             .map_err(|errno| process("make a namespace for")(errno.into()))?;
+        refuse_odd_roots(&mount::visible_mounts().map_err(process("list the mounts for"))?)?;
         mount::make_private()?;
         if !probe::can_hold_uppers(&scratch.path).map_err(files("look at", &scratch.path))? {
             mount::mount_scratch(&scratch.path)?;
@@ -245,7 +246,6 @@ impl Sandbox {
     ) -> Result<Self, SandboxError> {
         let dirs = RunDirs { scratch: scratch.path().to_owned(), parameters: parameters.to_owned() };
         let mounts = mount::visible_mounts().map_err(process("list the mounts for"))?;
-        refuse_odd_roots(&mounts)?;
         let shadows = commands.watched_paths(mode);
         let real = commands.real_programs(mode);
         let plan = plan::plan(mode, &mounts, &dirs, &shadows, &real, mount::found_at);
