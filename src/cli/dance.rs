@@ -1,6 +1,7 @@
 //! `dance`: one whole run, noop or live.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -10,7 +11,7 @@ use crate::cli::exit;
 use crate::cli::explain::explain;
 use crate::cli::output::{Lines, answer};
 use crate::disco::Mode;
-use crate::disco::dance::{self, DanceError, Request};
+use crate::disco::dance::{self, DanceError, PlanRequest, Request};
 use crate::disco::diff::Format;
 use crate::disco::fetch::FetchError;
 use crate::disco::merge::MergeError;
@@ -31,6 +32,7 @@ use crate::server_conf::ServerConf;
 Examples:
   dance --noop                          what would a run change here?
   dance --noop --module testmodule-1.0  the same for one module and what it requires
+  dance --noop --out today.plan         save it, for `plan show` and `plan apply`
   dance --noop --diff=unified           differences as `diff -u` writes them
   dance --noop --json | jq .changes[].path
   dance --explain                       where does each setting come from?
@@ -54,6 +56,9 @@ pub(super) struct Arguments {
     /// Where the universe is: user@host, rsync://host:port or a directory [default: parameters, server.conf, baked]
     #[arg(long, value_name = "URI")]
     server: Option<String>,
+    /// Save what the noop would change, for `plan show` and `plan apply`
+    #[arg(long, value_name = "PLAN")]
+    out: Option<PathBuf>,
     /// How to show what differs inside files: normal, unified or none [default: parameters, server.conf, normal]
     #[arg(long, value_name = "FORMAT")]
     diff: Option<String>,
@@ -76,12 +81,16 @@ pub(super) struct Arguments {
 
 pub(super) fn run(appliance: &Appliance, arguments: &Arguments) -> Result<u8, CommandError> {
     let brand = &appliance.brand;
-    let vardir = std::path::PathBuf::from(brand.paths.vardir);
-    let etcdir = std::path::PathBuf::from(brand.paths.etcdir);
+    let vardir = PathBuf::from(brand.paths.vardir);
+    let etcdir = PathBuf::from(brand.paths.etcdir);
     let noop = arguments.noop || std::env::var_os("NOOP").is_some_and(|value| !value.is_empty());
     if !noop && !features::has("live") {
         return Err(CommandError::new(format!("this build of {} cannot change a host", brand.binary))
             .hint("run it with --noop to see what would change"));
+    }
+    if !noop && arguments.out.is_some() {
+        return Err(CommandError::new("a live run merges its changes at once, so there is no plan to save")
+            .hint("use --noop with --out, then `plan apply`"));
     }
     if arguments.show_secrets && !std::io::stdout().is_terminal() {
         return Err(CommandError::new("secrets are shown on a terminal only, and standard output is none")
@@ -103,6 +112,7 @@ pub(super) fn run(appliance: &Appliance, arguments: &Arguments) -> Result<u8, Co
         secrets: if arguments.show_secrets { Secrets::Shown } else { Secrets::Hidden },
         vardir,
         etcdir,
+        plan: arguments.out.clone().map(|out| PlanRequest { out, maker: (brand.binary, brand.version) }),
     };
     if arguments.explain {
         let mode = match (arguments.noop, noop) {
@@ -124,6 +134,13 @@ pub(super) fn run(appliance: &Appliance, arguments: &Arguments) -> Result<u8, Co
     let run = outcome.map_err(|error| with_hints(error, &request, brand.binary))?;
     match lines {
         Some(mut lines) => {
+            match &arguments.out {
+                Some(out) if run.failed() == 0 => {
+                    lines.say("info", &format!("Plan : saved=[{}]", out.display()))
+                }
+                Some(_) => lines.say("error", "no plan was saved, because the run failed"),
+                None => {}
+            }
             lines.write(&format!("{}\n", run.verdict()));
             lines.finish()?;
         }

@@ -4,12 +4,14 @@
 
 mod buildinfo;
 mod dance;
+mod doctor;
 pub mod error;
 pub mod exit;
 mod explain;
 mod history;
 mod output;
 mod param;
+mod plan;
 mod progress;
 mod report;
 mod server;
@@ -47,7 +49,9 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     Dance(dance::Arguments),
+    Doctor(doctor::Arguments),
     Param(param::Arguments),
+    Plan(plan::Arguments),
     Report(report::Arguments),
     History(history::Arguments),
     Buildinfo(buildinfo::Arguments),
@@ -81,7 +85,9 @@ pub fn run(appliance: &Appliance, arguments: impl IntoIterator<Item = OsString>)
     };
     let outcome = match command {
         Command::Dance(arguments) => dance::run(appliance, &arguments),
+        Command::Doctor(arguments) => doctor::run(appliance, &arguments),
         Command::Param(arguments) => param::run(appliance, &arguments),
+        Command::Plan(arguments) => plan::run(appliance, &arguments),
         Command::Report(arguments) => report::run(appliance, &arguments),
         Command::History(arguments) => history::run(appliance, &arguments),
         Command::Buildinfo(arguments) => buildinfo::run(appliance, &arguments),

@@ -91,7 +91,8 @@ pub(crate) fn escape(bytes: &OsStr) -> String {
     text
 }
 
-fn unescape(text: &str) -> OsString {
+/// Reads back what [`escape`] wrote.
+pub(crate) fn unescape(text: &str) -> OsString {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((&byte, tail)) = rest.split_first() {
@@ -192,7 +193,7 @@ impl Entry {
     }
 
     /// Whether two entries are the same to everybody who looks. Sizes of directories mean nothing.
-    fn looks_like(&self, other: &Entry) -> bool {
+    pub(crate) fn looks_like(&self, other: &Entry) -> bool {
         self.mode == other.mode
             && self.ids == other.ids
             && self.is_device == other.is_device
@@ -315,11 +316,12 @@ impl Scanner {
         }
         let was_directory = before.as_ref().is_some_and(Metadata::is_dir);
         if was_directory && !after.is_some_and(Metadata::is_dir) {
-            let device = before.as_ref().map(MetadataExt::dev);
+            let mount = mount_of(live);
             for name in names_in(live)? {
                 let below = live.join(name);
-                // What is mounted there is another layer's business.
-                if fs::symlink_metadata(&below).ok().map(|found| found.dev()) == device {
+                // What is mounted there is another layer's business. Device numbers do not tell: where the host is an
+                // overlay itself, files have others than their directories.
+                if mount_of(&below) == mount {
                     self.compare(walk, &below, None)?;
                 }
             }
@@ -336,6 +338,13 @@ impl Scanner {
         self.known.insert(live.to_owned(), (states.0, states.1, change));
         Ok(())
     }
+}
+
+/// Number of the mount that a path lies on.
+fn mount_of(path: &Path) -> Option<u64> {
+    let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW | rustix::fs::AtFlags::NO_AUTOMOUNT;
+    let found = rustix::fs::statx(rustix::fs::CWD, path, flags, rustix::fs::StatxFlags::MNT_ID);
+    found.ok().map(|found| found.stx_mnt_id)
 }
 
 /// Finds the new directories that need no line of their own; the changes are sorted by path.
@@ -425,7 +434,12 @@ fn text(side: &Side) -> Option<&[u8]> {
     }
 }
 
-fn read_entry(path: &Path, metadata: &Metadata, device: u64) -> Result<(Entry, Option<Vec<u8>>), ScanError> {
+/// Reads what lies at a path, and its content if it is short enough to be shown.
+pub(crate) fn read_entry(
+    path: &Path,
+    metadata: &Metadata,
+    device: u64,
+) -> Result<(Entry, Option<Vec<u8>>), ScanError> {
     let kind = metadata.file_type();
     let (mut md5, mut content) = (None, None);
     if kind.is_file() {
@@ -535,7 +549,8 @@ fn is_replaced(upper: &Path) -> Result<bool, ScanError> {
     Ok(opaque.is_some_and(|value| value == b"y") || redirect.is_some())
 }
 
-fn names_in(directory: &Path) -> Result<Vec<OsString>, ScanError> {
+/// The names in a directory, sorted.
+pub(crate) fn names_in(directory: &Path) -> Result<Vec<OsString>, ScanError> {
     let entries = fs::read_dir(directory).map_err(unreadable(directory))?;
     let mut names = entries
         .map(|entry| entry.map(|entry| entry.file_name()))

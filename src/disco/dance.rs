@@ -20,6 +20,7 @@ use crate::disco::module::{Module, ModuleError, ModuleName, Relation};
 use crate::disco::noise::{Noise, NoiseError};
 use crate::disco::order::{self, CycleError};
 use crate::disco::params::{self, NodeName, ParametersError};
+use crate::disco::plan::{self, PlanError};
 use crate::disco::report::{ModuleRun, Outcome, Run, SCHEMA, Step, Usage};
 use crate::disco::sandbox::probe::{self, ProbeError};
 use crate::disco::sandbox::shadow::{self, HeldBack};
@@ -45,6 +46,17 @@ pub struct Request {
     pub vardir: PathBuf,
     /// Configuration directory of the brand.
     pub etcdir: PathBuf,
+    /// Where a noop saves its plan, and which binary and version make it.
+    pub plan: Option<PlanRequest>,
+}
+
+/// A plan that is wanted of a noop.
+#[derive(Debug, Clone)]
+pub struct PlanRequest {
+    /// The file to write.
+    pub out: PathBuf,
+    /// Name and version of the binary.
+    pub maker: (&'static str, &'static str),
 }
 
 /// What happens during a dance, as it happens.
@@ -128,6 +140,9 @@ pub enum DanceError {
     /// The changes could not be put on the host.
     #[error("nothing was merged")]
     Merge(#[source] MergeError),
+    /// The plan of a noop could not be saved.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
     /// The run could not be kept for `report`.
     #[error(transparent)]
     History(#[from] HistoryError),
@@ -141,6 +156,9 @@ pub enum DanceError {
 pub fn dance(request: &Request, watch: Watch<'_>) -> Result<Run, DanceError> {
     let started = Instant::now();
     probe::check()?;
+    if let Some(plan) = &request.plan {
+        plan::check_target(&plan.out)?;
+    }
     let noise = Noise::read(&request.etcdir.join("noise.d"))?;
     let _lock = Lock::take(&request.vardir)?;
     let history = History::of(&request.vardir);
@@ -253,6 +271,12 @@ pub fn dance(request: &Request, watch: Watch<'_>) -> Result<Run, DanceError> {
         }
         Mode::Live | Mode::Noop => Ok(()),
     };
+    run.seconds = started.elapsed().as_secs_f64();
+    // A run that failed is not what a live run would merge.
+    let saved = match &request.plan {
+        Some(plan) if run.failed() == 0 => plan::save(&plan.out, plan.maker, &run, &sandbox.root_path()),
+        _ => Ok(()),
+    };
     drop(sandbox);
     if run.merged {
         let begun = Instant::now();
@@ -266,11 +290,12 @@ pub fn dance(request: &Request, watch: Watch<'_>) -> Result<Run, DanceError> {
     }
     run.seconds = started.elapsed().as_secs_f64();
     history.keep(&run)?;
+    saved?;
     merged.map(|()| run)
 }
 
 /// An error and what caused it, in one line: a module's failure is one line of the run.
-fn with_causes(error: &dyn Error) -> String {
+pub fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -351,7 +376,7 @@ fn tell_new(before: &[Change], now: &[Change], watch: Watch<'_>) {
 }
 
 /// The time by which the file systems stamp changes; it runs a little behind the clock.
-fn file_system_now(scratch: &Scratch) -> Result<(i64, i64), SandboxError> {
+pub(crate) fn file_system_now(scratch: &Scratch) -> Result<(i64, i64), SandboxError> {
     let path = scratch.path().join("began");
     let stamp = File::create(&path).and_then(|_| fs::metadata(&path));
     stamp.map(|found| (found.ctime(), found.ctime_nsec())).map_err(|source| SandboxError::Files {

@@ -34,6 +34,14 @@ pub fn check() -> Result<(), ProbeError> {
     if !nix::unistd::geteuid().is_root() {
         return Err(ProbeError::NotRoot);
     }
+    check_overlay()
+}
+
+/// Checks that the kernel has overlays, loading their module if need be.
+///
+/// # Errors
+/// [`ProbeError::NoOverlay`].
+pub fn check_overlay() -> Result<(), ProbeError> {
     if !lists_overlay() {
         // Naming the type lets the kernel load its module; the descriptor is not needed.
         let _ = rustix::mount::fsopen("overlay", rustix::mount::FsOpenFlags::FSOPEN_CLOEXEC);

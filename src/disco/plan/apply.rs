@@ -1,0 +1,111 @@
+//! Merges a plan: the same checks and the same merge as a live run, with the files of the plan instead of a sandbox.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use crate::disco::Mode;
+use crate::disco::dance::file_system_now;
+use crate::disco::history::{History, HistoryError};
+use crate::disco::lock::{Lock, LockError};
+use crate::disco::merge::{self, MergeError};
+use crate::disco::params::NodeName;
+use crate::disco::plan::check::check_host;
+use crate::disco::plan::{Plan, PlanError, failed};
+use crate::disco::report::{Run, Step, Usage};
+use crate::disco::sandbox::probe::{self, ProbeError};
+use crate::disco::sandbox::{SandboxError, Scratch};
+
+/// Which plan is to be applied where.
+#[derive(Debug)]
+pub struct Applying<'a> {
+    /// The file.
+    pub plan: &'a Path,
+    /// The node that this host is.
+    pub node: NodeName,
+    /// Name of this binary.
+    pub binary: &'a str,
+    /// State directory of the brand.
+    pub vardir: PathBuf,
+}
+
+/// Why a plan was not applied. Nothing was changed on the host.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// This machine or this user cannot.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// A dance runs.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The plan, or the host that it does not fit.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The directory to extract to.
+    #[error(transparent)]
+    Scratch(#[from] SandboxError),
+    /// The changes could not be put on the host.
+    #[error("nothing was merged")]
+    Merge(#[source] MergeError),
+    /// The run could not be kept for `report`.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+}
+
+/// Merges exactly what a plan holds, all of it or nothing, and keeps the run.
+///
+/// # Errors
+/// The plan is damaged, for somebody else, or the host is not what the plan expects.
+pub fn apply(request: &Applying<'_>) -> Result<Run, ApplyError> {
+    let started = Instant::now();
+    probe::check()?;
+    let _lock = Lock::take(&request.vardir)?;
+    let mut plan = Plan::open(request.plan)?;
+    check_owner(&plan, request)?;
+    let history = History::of(&request.vardir);
+    let scratch = Scratch::make(&request.vardir)?;
+    let began = file_system_now(&scratch)?;
+    let changes = check_host(&plan.head().run.changes)?;
+
+    let files = scratch.path().join("plan");
+    std::fs::create_dir(&files).map_err(failed("make", &files))?;
+    let mut run = Run {
+        id: history.next_number()?,
+        mode: Mode::Live,
+        started: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        internal: Vec::new(),
+        ..plan.head().run.clone()
+    };
+    // What the modules used, they used in the noop.
+    run.modules.iter_mut().for_each(|module| module.steps.clear());
+    let extracting = Instant::now();
+    plan.extract(&files)?;
+    let usage = Usage::timed(extracting.elapsed());
+    run.internal.push(Step::new("extract", None, started, extracting, usage));
+
+    let merging = Instant::now();
+    let merged = merge::merge(&changes, &files, began);
+    run.internal.push(Step::new("merge", None, started, merging, Usage::timed(merging.elapsed())));
+    run.merged = merged.is_ok();
+    run.seconds = started.elapsed().as_secs_f64();
+    history.keep(&run)?;
+    merged.map_err(ApplyError::Merge)?;
+    Ok(run)
+}
+
+/// A plan belongs to one node and one product.
+fn check_owner(plan: &Plan, request: &Applying<'_>) -> Result<(), PlanError> {
+    let head = plan.head();
+    let pairs = [
+        ("the binary", head.binary.as_str(), request.binary),
+        ("the node", head.run.node.as_str(), request.node.as_str()),
+    ];
+    match pairs.into_iter().find(|(_, theirs, ours)| theirs != ours) {
+        None => Ok(()),
+        Some((what, theirs, ours)) => Err(PlanError::Foreign {
+            path: plan.path().to_owned(),
+            what,
+            theirs: theirs.to_owned(),
+            ours: ours.to_owned(),
+        }),
+    }
+}
