@@ -10,6 +10,7 @@ use crate::cli::error::CommandError;
 use crate::cli::exit;
 use crate::cli::explain::explain;
 use crate::cli::output::{Lines, answer};
+use crate::cli::settings;
 use crate::disco::Mode;
 use crate::disco::dance::{self, DanceError, PlanRequest, Request};
 use crate::disco::diff::Format;
@@ -19,9 +20,8 @@ use crate::disco::module::ModuleName;
 use crate::disco::params::NodeName;
 use crate::disco::report::Run;
 use crate::disco::secrets::Secrets;
-use crate::disco::settings::{Baked, Flags, Settings, Sources};
+use crate::disco::settings::Flags;
 use crate::features;
-use crate::server_conf::ServerConf;
 
 /// Fetch this node's modules, run them, report every difference
 ///
@@ -96,19 +96,15 @@ pub(super) fn run(appliance: &Appliance, arguments: &Arguments) -> Result<u8, Co
         return Err(CommandError::new("secrets are shown on a terminal only, and standard output is none")
             .hint("run it without --show-secrets, or without the pipe"));
     }
-    let conf = ServerConf::read(&etcdir.join("server.conf"))?;
-    let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let flags = Flags {
         server: arguments.server.clone(),
         diff: arguments.diff.clone().or_else(|| arguments.no_diff.then(|| "none".to_owned())),
     };
-    let sources = Sources { environment: &environment, vardir: &vardir, conf: &conf };
-    let baked = Baked { server: brand.client.server, rsync: brand.client.rsync };
     let request = Request {
         mode: if noop { Mode::Noop } else { Mode::Live },
         node: node_name(arguments)?,
         modules: arguments.modules.iter().map(|name| ModuleName::new(name)).collect::<Result<_, _>>()?,
-        settings: Settings::resolve(&flags, sources, baked)?,
+        settings: settings::resolve(brand, &flags)?,
         secrets: if arguments.show_secrets { Secrets::Shown } else { Secrets::Hidden },
         vardir,
         etcdir,

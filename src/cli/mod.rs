@@ -9,12 +9,15 @@ pub mod error;
 pub mod exit;
 mod explain;
 mod history;
+mod manual;
+mod module;
 mod output;
 mod param;
 mod plan;
 mod progress;
 mod report;
 mod server;
+mod settings;
 mod shadow;
 
 use std::ffi::OsString;
@@ -37,6 +40,7 @@ Examples:
   dance --noop   what would a run change on this node? nothing reaches it
   dance          the same, and merge the changes if nothing failed
   param dump     the parameters of this node
+  module init x  begin a module of your own
   report         what did each step of the last run use?
   history        which runs were there?
   buildinfo      what was fixed when this binary was built?"
@@ -52,10 +56,13 @@ enum Command {
     Doctor(doctor::Arguments),
     Param(param::Arguments),
     Plan(plan::Arguments),
+    Module(module::Arguments),
     Report(report::Arguments),
     History(history::Arguments),
     Buildinfo(buildinfo::Arguments),
     Server(server::Arguments),
+    Completions(manual::CompletionArguments),
+    Man(manual::ManArguments),
 }
 
 /// Runs one command line and returns its exit code.
@@ -73,8 +80,10 @@ pub fn run(appliance: &Appliance, arguments: impl IntoIterator<Item = OsString>)
         .bin_name(brand.binary)
         .about(brand.summary)
         .version(brand.version);
-    let parsed =
-        grammar.try_get_matches_from(arguments).and_then(|found| CommandLine::from_arg_matches(&found));
+    let parsed = grammar
+        .clone()
+        .try_get_matches_from(arguments)
+        .and_then(|found| CommandLine::from_arg_matches(&found));
     let command = match parsed {
         Ok(line) => line.command,
         Err(usage) => {
@@ -86,12 +95,15 @@ pub fn run(appliance: &Appliance, arguments: impl IntoIterator<Item = OsString>)
     let outcome = match command {
         Command::Dance(arguments) => dance::run(appliance, &arguments),
         Command::Doctor(arguments) => doctor::run(appliance, &arguments),
+        Command::Module(arguments) => module::run(appliance, &arguments),
         Command::Param(arguments) => param::run(appliance, &arguments),
         Command::Plan(arguments) => plan::run(appliance, &arguments),
         Command::Report(arguments) => report::run(appliance, &arguments),
         Command::History(arguments) => history::run(appliance, &arguments),
         Command::Buildinfo(arguments) => buildinfo::run(appliance, &arguments),
         Command::Server(arguments) => server::run(appliance, &arguments),
+        Command::Completions(arguments) => manual::completions(grammar, brand.binary, &arguments),
+        Command::Man(arguments) => manual::man(grammar, &arguments),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),

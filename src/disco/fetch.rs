@@ -31,7 +31,7 @@ pub struct Limits {
 }
 
 /// The parts of a module, as they lie on the server; a module without one of them is told about it.
-const PARTS: &[&str] = &["requires", "scripts", "parameters", "templates", "files"];
+pub(crate) const PARTS: &[&str] = &["requires", "scripts", "parameters", "templates", "files"];
 
 impl Limits {
     /// What the settings say.

@@ -5,6 +5,7 @@
 //! [`dance::Event`]s and a [`report::Run`] back.
 
 pub mod changes;
+pub mod check;
 pub mod commands;
 pub mod dance;
 pub mod deferred;
@@ -13,7 +14,7 @@ pub mod doctor;
 pub mod fetch;
 pub mod history;
 pub mod limits;
-mod lock;
+pub(crate) mod lock;
 pub mod merge;
 pub mod module;
 pub mod noise;

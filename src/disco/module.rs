@@ -149,7 +149,8 @@ impl Module {
         self.files_below("scripts", false)
     }
 
-    fn files_below(&self, folder: &str, deep: bool) -> Result<Vec<PathBuf>, ModuleError> {
+    /// Files below a folder of the module, relative to it and sorted; with `deep`, those of its folders too.
+    pub(crate) fn files_below(&self, folder: &str, deep: bool) -> Result<Vec<PathBuf>, ModuleError> {
         let root = self.directory.join(folder);
         let mut found = Vec::new();
         let mut waiting = Vec::from_iter(root.is_dir().then(|| root.clone()));
@@ -172,7 +173,7 @@ impl Module {
 }
 
 /// Understands the text of a `requires` file.
-fn parse_requires(module: &ModuleName, text: &str) -> Result<Vec<Require>, ModuleError> {
+pub(crate) fn parse_requires(module: &ModuleName, text: &str) -> Result<Vec<Require>, ModuleError> {
     let mut requires = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let number = number + 1;

@@ -11,7 +11,10 @@ mod imp;
 
 /// Run the node's server
 #[derive(Debug, Args)]
-#[command(hide = cfg!(not(feature = "provisioning")))]
+#[command(
+    hide = cfg!(not(feature = "provisioning")),
+    after_help = "Example:\n  server run   what the service unit starts; it stays in the foreground"
+)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     command: Command,
