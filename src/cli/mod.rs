@@ -16,6 +16,7 @@ mod param;
 mod plan;
 mod progress;
 mod report;
+mod rollback;
 mod server;
 mod settings;
 mod shadow;
@@ -41,6 +42,7 @@ Examples:
   dance          the same, and merge the changes if nothing failed
   param dump     the parameters of this node
   module init x  begin a module of your own
+  rollback       undo the last live run
   report         what did each step of the last run use?
   history        which runs were there?
   buildinfo      what was fixed when this binary was built?"
@@ -59,6 +61,7 @@ enum Command {
     Module(module::Arguments),
     Report(report::Arguments),
     History(history::Arguments),
+    Rollback(rollback::Arguments),
     Buildinfo(buildinfo::Arguments),
     Server(server::Arguments),
     Completions(manual::CompletionArguments),
@@ -100,6 +103,7 @@ pub fn run(appliance: &Appliance, arguments: impl IntoIterator<Item = OsString>)
         Command::Plan(arguments) => plan::run(appliance, &arguments),
         Command::Report(arguments) => report::run(appliance, &arguments),
         Command::History(arguments) => history::run(appliance, &arguments),
+        Command::Rollback(arguments) => rollback::run(appliance, &arguments),
         Command::Buildinfo(arguments) => buildinfo::run(appliance, &arguments),
         Command::Server(arguments) => server::run(appliance, &arguments),
         Command::Completions(arguments) => manual::completions(grammar, brand.binary, &arguments),

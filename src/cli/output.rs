@@ -6,10 +6,11 @@ use std::io::{self, IsTerminal, Write};
 use crate::cli::error::CommandError;
 use crate::cli::exit;
 use crate::cli::progress::Progress;
-use crate::disco::changes::{Change, Entry, Kind};
+use crate::disco::changes::{APPEND_ONLY, Change, Entry, IMMUTABLE, Kind};
 use crate::disco::dance::Event;
 use crate::disco::deferred::Deferred;
 use crate::disco::diff::Content;
+use crate::disco::merge::Recovered;
 
 /// Whether prefixes are coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +77,9 @@ impl Lines {
             Event::Absent { module, line } => self.say("error", &format!("{module}: {line}")),
             Event::Discovered { module, by } => {
                 self.say("info", &format!("Discovered dependency : {module} (required by {by})"));
+            }
+            Event::Recovered { recovered: Recovered { run, how } } => {
+                self.say("info", &format!("Recovered : the merge of run {run} was interrupted; it was {how}"));
             }
             Event::Note { text } => self.say("warning", text),
             Event::Processing { module } => self.say("info", &format!("Processing {module}")),
@@ -209,10 +213,10 @@ pub(super) fn change_fields(change: &Change) -> Vec<(&'static str, String)> {
             let (old, new) = (fields(before), fields(after));
             let value = |fields: &[(&'static str, String)], name: &str| {
                 let found = fields.iter().find(|(field, _)| *field == name);
-                found.map_or("?".to_owned(), |(_, value)| value.clone())
+                found.map_or_else(|| unsaid(name).to_owned(), |(_, value)| value.clone())
             };
             // The documented order of a modification.
-            ["type", "target", "md5", "perms", "mode", "selinux", "attributes"]
+            ["type", "target", "md5", "perms", "mode", "selinux", "attributes", "links", "flags"]
                 .into_iter()
                 .map(|name| (name, value(&old, name), value(&new, name)))
                 .filter(|(_, old, new)| old != new)
@@ -220,6 +224,15 @@ pub(super) fn change_fields(change: &Change) -> Vec<(&'static str, String)> {
                 .collect()
         }
         (_, None) => Vec::new(),
+    }
+}
+
+/// The value of a field of which nothing was said.
+fn unsaid(field: &str) -> &'static str {
+    match field {
+        "links" => "1",
+        "flags" => "none",
+        _ => "?",
     }
 }
 
@@ -243,6 +256,15 @@ fn fields(entry: &Entry) -> Vec<(&'static str, String)> {
         .collect();
     if !others.is_empty() {
         fields.push(("attributes", others.join(",")));
+    }
+    if entry.names > 1 {
+        fields.push(("links", entry.names.to_string()));
+    }
+    let flags = [(IMMUTABLE, "immutable"), (APPEND_ONLY, "append-only")];
+    let flags = flags.iter().filter(|(flag, _)| entry.flags & flag != 0).map(|(_, name)| *name);
+    let flags: Vec<&str> = flags.collect();
+    if !flags.is_empty() {
+        fields.push(("flags", flags.join(",")));
     }
     fields
 }

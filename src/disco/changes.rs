@@ -41,6 +41,9 @@ pub struct Change {
     /// A new directory like any other, of which what lies in it tells already; neither shown nor counted by itself.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub implied: bool,
+    /// The file that was there was changed; otherwise another one took its place. Other names of a file change with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub same_file: bool,
 }
 
 /// What happened to a path.
@@ -155,14 +158,44 @@ pub struct Entry {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
     /// Extended attributes, labels and access lists among them; values in hex.
-    pub attributes: BTreeMap<String, String>,
+    pub attributes: Attributes,
+    /// How many names the file has; 1 for directories.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub names: u64,
+    /// Those of its other names that the run touched as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub linked: Vec<HostPath>,
+    /// Flags that keep it from being changed, as chattr(1) sets them: immutable, append-only.
+    #[serde(default, skip_serializing_if = "is_none_set")]
+    pub flags: u32,
     /// Inode number and time of last status change: tells whether somebody else touched it since.
     #[serde(skip)]
     pub identity: Identity,
 }
 
+/// Extended attributes: escaped names, values in hex.
+pub(crate) type Attributes = BTreeMap<String, String>;
+
+fn one() -> u64 {
+    1
+}
+
+fn is_one(names: &u64) -> bool {
+    *names == 1
+}
+
+fn is_none_set(flags: &u32) -> bool {
+    *flags == 0
+}
+
+/// The flag in [`Entry::flags`] of what cannot be changed at all.
+pub const IMMUTABLE: u32 = rustix::fs::IFlags::IMMUTABLE.bits();
+
+/// The flag in [`Entry::flags`] of what can only grow.
+pub const APPEND_ONLY: u32 = rustix::fs::IFlags::APPEND.bits();
+
 /// Which inode, and in which state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Identity {
     /// Inode number.
     pub inode: u64,
@@ -173,6 +206,13 @@ pub struct Identity {
 impl Identity {
     pub(crate) fn of(metadata: &Metadata) -> Self {
         Identity { inode: metadata.ino(), changed: (metadata.ctime(), metadata.ctime_nsec()) }
+    }
+
+    /// Whether two inodes are one, of which the second was seen through an overlay: that keeps the number and adds which
+    /// layer it is from in the upper bits (overlayfs documentation, "Inode properties").
+    fn is_same_file(self, merged: Identity) -> bool {
+        const NUMBER: u64 = u64::MAX >> 8;
+        self.inode & NUMBER == merged.inode & NUMBER
     }
 }
 
@@ -185,6 +225,27 @@ impl Entry {
     /// Whether it is a regular file.
     pub fn is_file(&self) -> bool {
         self.mode & libc::S_IFMT == libc::S_IFREG
+    }
+
+    /// A directory about which nothing is known but where it lies.
+    fn empty_directory(device: u64) -> Entry {
+        Entry {
+            kind: "directory".to_owned(),
+            mode: libc::S_IFDIR,
+            owner: String::new(),
+            group: String::new(),
+            ids: (0, 0),
+            size: 0,
+            device,
+            is_device: 0,
+            md5: None,
+            target: None,
+            attributes: Attributes::new(),
+            names: 1,
+            linked: Vec::new(),
+            flags: 0,
+            identity: Identity::default(),
+        }
     }
 
     /// Whether users other than its owner and group may not read it.
@@ -200,6 +261,7 @@ impl Entry {
             && self.md5 == other.md5
             && self.target == other.target
             && self.attributes == other.attributes
+            && self.flags == other.flags
     }
 }
 
@@ -232,6 +294,8 @@ pub struct Scanner {
     show: Show,
     known: BTreeMap<PathBuf, (Identity, Option<Identity>, Option<Change>)>,
     found: Vec<Change>,
+    /// The touched names of files that have several, by the numbers of device and inode in the merged view.
+    names: BTreeMap<(u64, u64), Vec<PathBuf>>,
 }
 
 impl Scanner {
@@ -247,6 +311,7 @@ impl Scanner {
     pub fn scan(&mut self, sandbox: &Sandbox) -> Result<Vec<Change>, ScanError> {
         let merged = sandbox.root_path();
         self.found = Vec::new();
+        self.names = BTreeMap::new();
         for layer in sandbox.layers() {
             let walk = Walk { merged: &merged, upper: layer.upper(), at: layer.at.clone() };
             self.visit(&walk, Path::new(""))?;
@@ -254,7 +319,23 @@ impl Scanner {
         let mut found = std::mem::take(&mut self.found);
         found.sort_by(|a, b| a.path.cmp(&b.path));
         mark_implied(&mut found);
+        self.mark_linked(&mut found);
         Ok(found)
+    }
+
+    /// Tells each change which other names its file has now.
+    fn mark_linked(&self, changes: &mut [Change]) {
+        let mut linked: BTreeMap<&Path, &[PathBuf]> = BTreeMap::new();
+        for names in self.names.values() {
+            linked.extend(names.iter().map(|name| (name.as_path(), names.as_slice())));
+        }
+        for change in changes {
+            let names = linked.get(change.path.0.as_path()).copied().unwrap_or_default();
+            if let Some(after) = &mut change.after {
+                let others = names.iter().filter(|name| **name != change.path.0);
+                after.linked = others.cloned().map(HostPath).collect();
+            }
+        }
     }
 
     /// Looks at one entry of an upper layer, and at what lies below it.
@@ -326,6 +407,10 @@ impl Scanner {
                 }
             }
         }
+        if let Some(after) = after.filter(|after| !after.is_dir() && after.nlink() > 1) {
+            let names = self.names.entry((after.dev(), after.ino())).or_default();
+            names.push(live.to_owned());
+        }
         let states = (before.as_ref().map(Identity::of).unwrap_or_default(), after.map(Identity::of));
         if let Some((was, is, change)) = self.known.get(live)
             && (*was, *is) == states
@@ -348,7 +433,7 @@ fn mount_of(path: &Path) -> Option<u64> {
 }
 
 /// Finds the new directories that need no line of their own; the changes are sorted by path.
-fn mark_implied(changes: &mut [Change]) {
+pub(crate) fn mark_implied(changes: &mut [Change]) {
     for at in 0..changes.len() {
         let holds_more = changes.get(at + 1).is_some_and(|next| next.path.0.starts_with(&changes[at].path.0));
         let change = &mut changes[at];
@@ -390,12 +475,16 @@ fn look_closely(
         nearest.map(|parent| parent.dev())
     });
     let device = device.unwrap_or_default();
-    let before = before.map(|metadata| read_entry(live, metadata, device)).transpose()?;
-    let after = after.map(|metadata| read_entry(merged, metadata, device)).transpose()?;
-    if let (Some((before, _)), Some((after, _))) = (&before, &after)
-        && before.looks_like(after)
-    {
-        return Ok(None);
+    let before = before.map(|metadata| read_entry(live, metadata, device, View::Live)).transpose()?;
+    let after = after.map(|metadata| read_entry(merged, metadata, device, View::Merged)).transpose()?;
+    let mut same_file = false;
+    if let (Some((before, _)), Some((after, _))) = (&before, &after) {
+        same_file = before.identity.is_same_file(after.identity);
+        // An equal copy is no change, unless it parted the file from its other names.
+        let names_count = before.names > 1 || after.names > 1;
+        if before.looks_like(after) && (same_file || !names_count || before.is_directory()) {
+            return Ok(None);
+        }
     }
     let content = || match (text(&before), text(&after)) {
         (Some(old), Some(new)) => Content::between(old, new, show.format),
@@ -416,6 +505,7 @@ fn look_closely(
         withheld,
         noise: false,
         implied: false,
+        same_file,
     }))
 }
 
@@ -439,6 +529,7 @@ pub(crate) fn read_entry(
     path: &Path,
     metadata: &Metadata,
     device: u64,
+    view: View,
 ) -> Result<(Entry, Option<Vec<u8>>), ScanError> {
     let kind = metadata.file_type();
     let (mut md5, mut content) = (None, None);
@@ -461,7 +552,10 @@ pub(crate) fn read_entry(
         is_device: metadata.rdev(),
         md5,
         target,
-        attributes: attributes(path).map_err(unreadable(path))?,
+        attributes: attributes(path, view).map_err(unreadable(path))?,
+        names: if kind.is_dir() { 1 } else { metadata.nlink() },
+        linked: Vec::new(),
+        flags: protection(path, metadata),
         identity: Identity::of(metadata),
     };
     Ok((entry, content))
@@ -486,12 +580,73 @@ fn read_content(path: &Path, length: u64) -> io::Result<(String, Option<Vec<u8>>
     Ok((hex(&digest.finalize()), content))
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Extended attributes of a path itself; those by which overlayfs keeps its own books are not the file's.
-pub(crate) fn attributes(path: &Path) -> io::Result<BTreeMap<String, String>> {
+/// Through what a path is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum View {
+    /// The host's own file system.
+    Live,
+    /// The merged view of an overlay.
+    Merged,
+}
+
+/// What a directory, or a file that stays, is to look like.
+#[derive(Debug)]
+pub(crate) struct Look {
+    /// Type and permission bits.
+    pub(crate) mode: u32,
+    /// Owner and group.
+    pub(crate) ids: (u32, u32),
+    /// Extended attributes.
+    pub(crate) attributes: Attributes,
+    /// Flags as in [`Entry::flags`].
+    pub(crate) flags: u32,
+}
+
+/// Compares what lies at a path of the host with how it is to look; where there is nothing, or something else than a
+/// directory that is to be one, with a directory of that look.
+pub(crate) fn compare_look(live: &Path, look: &Look) -> Result<Option<Change>, ScanError> {
+    let before = match fs::symlink_metadata(live) {
+        Ok(found) => Some(read_entry(live, &found, found.dev(), View::Live)?.0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(unreadable(live)(error)),
+    };
+    let stays = before.clone().filter(|before| before.mode & libc::S_IFMT == look.mode & libc::S_IFMT);
+    let after = Entry {
+        mode: look.mode,
+        owner: owner_name(look.ids.0),
+        group: group_name(look.ids.1),
+        ids: look.ids,
+        attributes: look.attributes.clone(),
+        flags: look.flags,
+        ..stays.unwrap_or_else(|| Entry::empty_directory(before.as_ref().map_or(0, |before| before.device)))
+    };
+    if before.as_ref().is_some_and(|before| before.looks_like(&after)) {
+        return Ok(None);
+    }
+    let path = HostPath(live.to_owned());
+    let (content, withheld) = (Content::Same, None);
+    Ok(Some(Change {
+        path,
+        before,
+        after: Some(after),
+        content,
+        withheld,
+        noise: false,
+        implied: false,
+        same_file: true,
+    }))
+}
+
+/// Extended attributes of a path itself.
+///
+/// Those by which an overlay keeps its books, on a host's file system that is itself an upper layer, are not the file's.
+/// The merged view shows none of them: what has such a name there was set inside.
+pub(crate) fn attributes(path: &Path, view: View) -> io::Result<Attributes> {
     let mut found = BTreeMap::new();
     let names = match xattr::list(path) {
         Ok(names) => names,
@@ -499,15 +654,36 @@ pub(crate) fn attributes(path: &Path) -> io::Result<BTreeMap<String, String>> {
         Err(error) => return Err(error),
     };
     for name in names {
-        let name_text = escape(&name);
-        if name_text.starts_with("trusted.overlay.") {
+        if view == View::Live && name.as_bytes().starts_with(b"trusted.overlay.") {
             continue;
         }
         if let Some(value) = xattr::get(path, &name)? {
-            found.insert(name_text, hex(&value));
+            found.insert(escape(&name), hex(&value));
         }
     }
     Ok(found)
+}
+
+/// The flags of a file or directory that keep it from being changed. Where they cannot be asked for, there are none.
+pub(crate) fn protection(path: &Path, metadata: &Metadata) -> u32 {
+    if !metadata.is_file() && !metadata.is_dir() {
+        return 0;
+    }
+    let opened = File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
+    let flags = opened.ok().and_then(|file| rustix::fs::ioctl_getflags(&file).ok());
+    flags.map_or(0, |flags| flags.bits() & (IMMUTABLE | APPEND_ONLY))
+}
+
+/// Compares what lies at a path of the host with what would take its place from `instead`; none if they look the same.
+pub(crate) fn compare(live: &Path, instead: &Path) -> Result<Option<Change>, ScanError> {
+    let look = |path: &Path| match fs::symlink_metadata(path) {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        Err(error) => Err(unreadable(path)(error)),
+    };
+    look_closely(live, look(live)?.as_ref(), instead, look(instead)?.as_ref(), Show::default())
 }
 
 fn words_for(metadata: &Metadata) -> &'static str {

@@ -15,7 +15,7 @@ use crate::disco::fetch::{self, FetchError, Fetched, Limits, Universe};
 use crate::disco::history::{History, HistoryError};
 use crate::disco::lock::Lock;
 pub use crate::disco::lock::LockError;
-use crate::disco::merge::{self, MergeError};
+use crate::disco::merge::{self, MergeError, Recovered};
 use crate::disco::module::{Module, ModuleError, ModuleName, Relation};
 use crate::disco::noise::{Noise, NoiseError};
 use crate::disco::order::{self, CycleError};
@@ -69,6 +69,8 @@ pub enum Event<'a> {
     Absent { module: &'a str, line: &'a str },
     /// A module that another one requires.
     Discovered { module: &'a str, by: &'a str },
+    /// A merge that was interrupted is whole again, or gone.
+    Recovered { recovered: &'a Recovered },
     /// Something the sandbox cannot show faithfully.
     Note { text: &'a str },
     /// A module begins.
@@ -137,6 +139,9 @@ pub enum DanceError {
     /// What the run changed could not be read.
     #[error("cannot tell what changed")]
     Scan(#[from] ScanError),
+    /// A merge that was interrupted could neither be finished nor undone.
+    #[error("an interrupted merge could not be recovered")]
+    Recovery(#[source] MergeError),
     /// The changes could not be put on the host.
     #[error("nothing was merged")]
     Merge(#[source] MergeError),
@@ -161,6 +166,9 @@ pub fn dance(request: &Request, watch: Watch<'_>) -> Result<Run, DanceError> {
     }
     let noise = Noise::read(&request.etcdir.join("noise.d"))?;
     let _lock = Lock::take(&request.vardir)?;
+    if let Some(recovered) = merge::recover(&request.vardir).map_err(DanceError::Recovery)? {
+        watch(Event::Recovered { recovered: &recovered });
+    }
     let history = History::of(&request.vardir);
     let universe = Universe::new(
         &request.settings.server.value,
@@ -263,7 +271,10 @@ pub fn dance(request: &Request, watch: Watch<'_>) -> Result<Run, DanceError> {
         Mode::Live if run.failed() == 0 => {
             watch(Event::Busy { with: "merging" });
             let merge_started = Instant::now();
-            let merged = merge::merge(&run.changes, &sandbox.root_path(), began);
+            let from = sandbox.root_path();
+            let source =
+                merge::Source { run: run.id, part: 0, vardir: &request.vardir, from: &from, began };
+            let merged = merge::merge(&run.changes, &source);
             let usage = Usage::timed(merge_started.elapsed());
             run.internal.push(Step::new("merge", None, started, merge_started, usage));
             run.merged = merged.is_ok();

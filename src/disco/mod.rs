@@ -24,6 +24,7 @@ mod place;
 pub mod plan;
 mod process;
 pub mod report;
+pub mod rollback;
 pub mod sandbox;
 pub mod secrets;
 pub mod settings;

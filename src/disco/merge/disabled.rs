@@ -2,9 +2,22 @@
 
 use std::path::Path;
 
-use super::MergeError;
+use super::{MergeError, Recovered, Source, Undoable};
 use crate::disco::changes::Change;
 
-pub(crate) fn merge(_: &[Change], _: &Path, _: (i64, i64)) -> Result<(), MergeError> {
+pub(crate) fn merge(_: &[Change], _: &Source<'_>) -> Result<(), MergeError> {
+    Err(MergeError::NotBuiltIn)
+}
+
+/// A build that cannot merge leaves no merge behind.
+pub(crate) fn recover(_: &Path) -> Result<Option<Recovered>, MergeError> {
+    Ok(None)
+}
+
+pub(crate) fn undoable(_: &Path) -> Result<Undoable, MergeError> {
+    Err(MergeError::NotBuiltIn)
+}
+
+pub(crate) fn rollback(_: &Path) -> Result<(), MergeError> {
     Err(MergeError::NotBuiltIn)
 }

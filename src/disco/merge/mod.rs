@@ -1,13 +1,50 @@
-//! Puts the changes of a run on the host, all of them or none. Builds without the feature `live` do not have the code.
+//! Puts the changes of a run on the host, all of them or none, and takes them back. Builds without the feature `live`
+//! do not have the code.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-#[cfg_attr(feature = "live", path = "enabled.rs")]
+use crate::disco::changes::{Change, ScanError};
+
+#[cfg_attr(feature = "live", path = "enabled/mod.rs")]
 #[cfg_attr(not(feature = "live"), path = "disabled.rs")]
 mod imp;
 
-pub(crate) use imp::merge;
+pub(crate) use imp::{merge, recover, rollback, undoable};
+
+/// Where the new state of the changes lies, and which run they belong to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Source<'a> {
+    /// Number of the run.
+    pub(crate) run: u64,
+    /// How many merges this run made before.
+    pub(crate) part: u32,
+    /// State directory of the brand.
+    pub(crate) vardir: &'a Path,
+    /// A directory below which the new state lies at the same paths: the merged view of a sandbox, or the files of a
+    /// plan. No component of a path below it is a link.
+    pub(crate) from: &'a Path,
+    /// When the run began, by the clock of file systems: what changed on the host after it is a conflict.
+    pub(crate) began: (i64, i64),
+}
+
+/// A merge or rollback that was interrupted, and how it ended now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recovered {
+    /// Number of the run whose merge it was.
+    pub run: u64,
+    /// `finished` or `undone`.
+    pub how: &'static str,
+}
+
+/// The last live run, which can be undone.
+#[derive(Debug)]
+pub struct Undoable {
+    /// Number of the run.
+    pub run: u64,
+    /// What undoing it changes on the host, sorted by path.
+    pub changes: Vec<Change>,
+}
 
 /// Why nothing was merged.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +58,55 @@ pub enum MergeError {
         /// Which one.
         path: PathBuf,
     },
+    /// Somebody changed a path after the run whose merge is to be undone.
+    #[error("{} changed on the host since run {run}", path.display())]
+    ChangedSince {
+        /// Which one.
+        path: PathBuf,
+        /// The run that left it otherwise.
+        run: u64,
+    },
+    /// Another file system is mounted there, so no other entry can take the place.
+    #[error("{} is a mount point and cannot be replaced", path.display())]
+    MountPoint {
+        /// Which one.
+        path: PathBuf,
+    },
+    /// `chattr +i` or `+a` keeps it from being changed.
+    #[error("{} is immutable or append-only (see lsattr)", path.display())]
+    Immutable {
+        /// Which one.
+        path: PathBuf,
+    },
+    /// The new contents do not fit.
+    #[error("no space for {}: the file system of {} has {free} bytes left, the run needs {needed}", path.display(), mount.display())]
+    Space {
+        /// The first path that does not fit.
+        path: PathBuf,
+        /// Where its file system is mounted.
+        mount: PathBuf,
+        /// Bytes that may still be written.
+        free: u64,
+        /// Bytes that the whole merge writes there.
+        needed: u64,
+    },
+    /// What undoing would change could not be read.
+    #[error("cannot tell what undoing would change")]
+    Compare {
+        /// Which path, and why.
+        source: Box<ScanError>,
+    },
+    /// There is no live run whose old state is kept.
+    #[error("there is no live run to undo")]
+    NothingToUndo,
+    /// A record of the journal is not what was written.
+    #[error("the journal {} is damaged: {why}", path.display())]
+    Journal {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A step failed; what was done before it was undone.
     #[error("cannot {action} {}", path.display())]
     Step {
@@ -31,12 +117,12 @@ pub enum MergeError {
         /// The system's word.
         source: io::Error,
     },
-    /// A step failed, and so did undoing what was done before it.
-    #[error("{failure}; moreover {} could not be put back", left.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "))]
+    /// A step failed, and so did undoing what was done before it. The journal is kept: the next command tries again.
+    #[error("{failure}; moreover, undoing what was done before failed: {undoing}")]
     NotUndone {
         /// What failed first.
         failure: Box<MergeError>,
-        /// What is not as it was; the old content lies beside each, see the messages.
-        left: Vec<PathBuf>,
+        /// What failed then.
+        undoing: Box<MergeError>,
     },
 }

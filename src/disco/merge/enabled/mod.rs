@@ -1,0 +1,206 @@
+//! The twin that changes the host: one journalled transaction, in both directions.
+//!
+//! 1. **Plan** the steps from the changes that were reported, and refuse what cannot be merged (`plan.rs`).
+//! 2. Write the plan down (`journal.rs`), then **stage** the new objects in stores on the file systems of their targets
+//!    (`stage.rs`), then sync each file system once.
+//! 3. **Commit**: one word in the journal. Before it, recovery removes what was staged; after it, recovery finishes.
+//! 4. **Drive** every path to its new state by renames (`drive.rs`), sync again, keep the old objects for `rollback`.
+//!
+//! What fails after the commit turns the direction: every path is driven to its old state. A rollback is the plan of the
+//! last live run, driven the other way. Both directions use the same steps, so both are as safe.
+
+mod drive;
+mod journal;
+mod plan;
+mod reach;
+mod stage;
+mod style;
+mod undo;
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+use self::drive::{dress_roots, drive};
+use self::journal::{Journal, Phase, Plan, Side};
+use self::reach::step;
+use super::{MergeError, Recovered, Source, Undoable};
+use crate::disco::changes::Change;
+
+/// Merges changes, sorted by path, into the host.
+///
+/// # Errors
+/// Nothing is merged: what was done before the failing step is undone. [`MergeError::NotUndone`] is the exception, and
+/// keeps the journal for the next try.
+pub(crate) fn merge(changes: &[Change], source: &Source<'_>) -> Result<(), MergeError> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let planned = plan::plan(changes, source)?;
+    let current = Journal::current(source.vardir);
+    let prepared = current
+        .make()
+        .and_then(|()| current.write_plan(&planned.plan))
+        .and_then(|()| current.prepare())
+        .and_then(|()| stage::make_stores(&planned.plan))
+        .and_then(|()| stage::stage(&planned, source))
+        .and_then(|()| sync(&planned.plan))
+        .and_then(|()| current.enter(Phase::Forward));
+    let plans = [planned.plan];
+    match prepared {
+        Ok(()) => finish(source.vardir, &current, &plans),
+        Err(failure) => Err(give_up(failure, clean(&current, &plans))),
+    }
+}
+
+/// Finishes or undoes what an interrupted merge or rollback left. The caller holds the lock.
+///
+/// # Errors
+/// The journal is damaged, or the way on and the way back are both barred. The journal is kept.
+pub(crate) fn recover(vardir: &Path) -> Result<Option<Recovered>, MergeError> {
+    let current = Journal::current(vardir);
+    if !current.exists() {
+        return Ok(None);
+    }
+    let phase = current.phase()?;
+    let plans = match current.plans() {
+        // Nothing was applied, and nothing will be: what it was to be is of no interest.
+        Err(MergeError::Journal { .. }) if phase == Phase::Staging => Vec::new(),
+        plans => plans?,
+    };
+    let recovered = |how| plans.first().map(|plan| Recovered { run: plan.run, how });
+    match phase {
+        Phase::Staging => clean(&current, &plans).map(|()| recovered("undone")),
+        Phase::Forward => finish(vardir, &current, &plans).map(|()| recovered("finished")),
+        Phase::Backward => take_back(vardir, &current, &plans).map(|()| recovered("undone")),
+    }
+}
+
+/// What a rollback would change. The caller holds the lock.
+///
+/// # Errors
+/// There is nothing to undo, or a path changed since.
+pub(crate) fn undoable(vardir: &Path) -> Result<Undoable, MergeError> {
+    let last = Journal::last(vardir);
+    let plans = if last.exists() { last.plans()? } else { Vec::new() };
+    let run = plans.first().ok_or(MergeError::NothingToUndo)?.run;
+    undo::check(&last, &plans)?;
+    Ok(Undoable { run, changes: undo::changes(&plans)? })
+}
+
+/// Undoes the last live run. The caller holds the lock.
+///
+/// # Errors
+/// As [`undoable`], or a step failed: the host is then as the live run left it.
+pub(crate) fn rollback(vardir: &Path) -> Result<(), MergeError> {
+    let (last, current) = (Journal::last(vardir), Journal::current(vardir));
+    undoable(vardir)?;
+    let plans = last.plans()?;
+    last.enter(Phase::Backward)?;
+    last.rename_to(&current)?;
+    take_back(vardir, &current, &plans)
+}
+
+/// Drives a committed merge to its end, or back where that is not possible.
+fn finish(vardir: &Path, current: &Journal, plans: &[Plan]) -> Result<(), MergeError> {
+    match drive_all(plans, Side::New) {
+        Ok(()) => keep(vardir, current, plans),
+        Err(failure) => {
+            // Where not even this can be written, recovery would go on, which is as good.
+            let _ = current.enter(Phase::Backward);
+            let undone = drive_all(plans, Side::Old).and_then(|()| clean(current, plans));
+            Err(give_up(failure, undone))
+        }
+    }
+}
+
+/// Drives a merge back to its beginning, or to its end where that is not possible.
+fn take_back(vardir: &Path, current: &Journal, plans: &[Plan]) -> Result<(), MergeError> {
+    match drive_all(plans, Side::Old) {
+        Ok(()) => clean(current, plans),
+        Err(failure) => {
+            let undone = current
+                .enter(Phase::Forward)
+                .and_then(|()| drive_all(plans, Side::New))
+                .and_then(|()| keep(vardir, current, plans));
+            Err(give_up(failure, undone))
+        }
+    }
+}
+
+fn give_up(failure: MergeError, undone: Result<(), MergeError>) -> MergeError {
+    match undone {
+        Ok(()) => failure,
+        Err(undoing) => MergeError::NotUndone { failure: Box::new(failure), undoing: Box::new(undoing) },
+    }
+}
+
+/// Later merges of a run build on earlier ones.
+fn drive_all(plans: &[Plan], side: Side) -> Result<(), MergeError> {
+    match side {
+        Side::New => plans.iter().try_for_each(|plan| drive(plan, side))?,
+        Side::Old => plans.iter().rev().try_for_each(|plan| drive(plan, side))?,
+    }
+    plans.iter().try_for_each(sync)
+}
+
+/// Writes to disk what lies on the file systems of a plan: once for each, whatever was changed there.
+fn sync(plan: &Plan) -> Result<(), MergeError> {
+    for store in &plan.stores {
+        let directory = step("open", &store.directory.0, File::open(&store.directory.0))?;
+        step("write to disk what lies in", &store.mount.0, nix::unistd::syncfs(directory))?;
+    }
+    Ok(())
+}
+
+/// The merge is complete. Its old objects are kept until the next live run; those of the run before are of no more use.
+fn keep(vardir: &Path, current: &Journal, plans: &[Plan]) -> Result<(), MergeError> {
+    let Some(run) = plans.first().map(|plan| plan.run) else { return current.remove() };
+    undo::part_from_other_names(plans)?;
+    for plan in plans {
+        undo::write_down(current, plan)?;
+    }
+    let last = Journal::last(vardir);
+    if !last.exists() {
+        return current.rename_to(&last);
+    }
+    // A record that cannot be read keeps nothing that could be undone.
+    let before = last.plans().unwrap_or_default();
+    if before.first().is_some_and(|before| before.run == run) {
+        for plan in plans {
+            current.hand_over(&format!("{}.after", plan.name()), &last)?;
+            current.hand_over(&format!("{}.plan", plan.name()), &last)?;
+        }
+        return current.remove();
+    }
+    for store in before.iter().flat_map(|plan| &plan.stores) {
+        remove_tree(&store.directory.0)?;
+    }
+    last.remove()?;
+    current.rename_to(&last)
+}
+
+/// Nothing of the plans is applied; removes what they staged or kept, and the journal.
+fn clean(current: &Journal, plans: &[Plan]) -> Result<(), MergeError> {
+    current.enter(Phase::Staging)?;
+    for plan in plans {
+        for store in &plan.stores {
+            remove_tree(&store.directory.0)?;
+            if let Some(above) = store.directory.0.parent().filter(|_| store.is_first) {
+                // Others may have put theirs beside ours; then it stays.
+                let _ = fs::remove_dir(above);
+            }
+        }
+    }
+    for plan in plans.iter().rev() {
+        dress_roots(plan, Side::Old)?;
+    }
+    current.remove()
+}
+
+fn remove_tree(path: &Path) -> Result<(), MergeError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => step("remove", path, other),
+    }
+}

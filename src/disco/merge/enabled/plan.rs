@@ -1,0 +1,326 @@
+//! Turns changes into a plan, and refuses what cannot be merged before anything is touched.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, StatxFlags, statvfs, statx};
+
+use super::journal::{Item, Plan, State, Store, Work};
+use super::reach::step;
+use super::style::Style;
+use super::{MergeError, Source};
+use crate::disco::changes::{Change, Entry, HostPath, Identity, View};
+
+/// Space that a merge leaves free: directories and journals of file systems need some, too.
+const RESERVE: u64 = 1 << 20;
+
+/// What a new object is made of.
+#[derive(Debug)]
+pub(super) enum Origin {
+    /// The entry at the same path of the source.
+    Copy,
+    /// Another name of a file of the host, or of the object of an item before.
+    Name(Anchor),
+    /// Both contents of a file that is written in place.
+    BothContents,
+}
+
+/// The file that another name is made for.
+#[derive(Debug, Clone)]
+pub(super) enum Anchor {
+    Live(PathBuf),
+    Staged(usize),
+}
+
+/// A plan, and how its objects are made, by the number of the item.
+#[derive(Debug)]
+pub(super) struct Planned {
+    pub(super) plan: Plan,
+    pub(super) origins: BTreeMap<usize, Origin>,
+}
+
+/// Plans the merge of changes, which are sorted by path.
+pub(super) fn plan(changes: &[Change], source: &Source<'_>) -> Result<Planned, MergeError> {
+    let mut planner = Planner { source, stores: Vec::new(), roots: BTreeMap::new(), items: BTreeMap::new() };
+    for change in changes {
+        planner.check(change)?;
+    }
+    planner.check_space(changes)?;
+    let mut origins = BTreeMap::new();
+    let mut rewritten = BTreeSet::new();
+    for change in changes {
+        let path = &change.path.0;
+        let work = planner.work(change)?;
+        planner.add_parent(path)?;
+        if let Work::Style { content: true, .. } = work {
+            // Several names of one file: its content is written once.
+            let live = step("look at", path, fs::symlink_metadata(path))?;
+            if rewritten.insert((live.dev(), live.ino())) {
+                origins.insert(path.clone(), Origin::BothContents);
+                planner.add(path, work)?;
+            }
+            continue;
+        }
+        if let Work::Place { new: State::Object { .. }, .. } = work {
+            origins.insert(path.clone(), Origin::Copy);
+        }
+        planner.add(path, work)?;
+    }
+    let mut plan = Plan { run: source.run, part: source.part, stores: planner.stores, items: Vec::new() };
+    for (path, (store, work)) in planner.items {
+        plan.items.push(Item { path: HostPath(path), store, work });
+    }
+    let numbers: BTreeMap<PathBuf, usize> =
+        plan.items.iter().enumerate().map(|(number, item)| (item.path.0.clone(), number)).collect();
+    let mut origins: BTreeMap<usize, Origin> =
+        origins.into_iter().map(|(path, origin)| (numbers[&path], origin)).collect();
+    link(changes, &numbers, &plan, &mut origins);
+    Ok(Planned { plan, origins })
+}
+
+/// Finds the new names that share a file with another path: they become links instead of copies.
+fn link(
+    changes: &[Change],
+    numbers: &BTreeMap<PathBuf, usize>,
+    plan: &Plan,
+    origins: &mut BTreeMap<usize, Origin>,
+) {
+    let by_path: BTreeMap<&Path, &Change> =
+        changes.iter().map(|change| (change.path.0.as_path(), change)).collect();
+    for change in changes {
+        let (path, Some(after)) = (&change.path.0, &change.after) else { continue };
+        let Some(&number) = numbers.get(path) else { continue };
+        if after.linked.is_empty() || !matches!(origins.get(&number), Some(Origin::Copy)) {
+            continue;
+        }
+        // A name that keeps its file on the host comes first: untouched, or changed in place.
+        let keeps = |other: &&HostPath| {
+            let change = by_path.get(other.0.as_path());
+            change.is_none_or(|change| change.same_file)
+                && numbers
+                    .get(&other.0)
+                    .is_none_or(|&number| matches!(plan.items[number].work, Work::Style { .. }))
+        };
+        let staged = |other: &HostPath| {
+            let number = *numbers.get(&other.0)?;
+            matches!(origins.get(&number), Some(Origin::Copy)).then_some(number)
+        };
+        let anchor = match after.linked.iter().find(keeps) {
+            Some(other) => Some(Anchor::Live(other.0.clone())),
+            None => {
+                let first = after.linked.iter().filter_map(staged).min();
+                first.filter(|&first| first < number).map(Anchor::Staged)
+            }
+        };
+        if let Some(anchor) = anchor {
+            origins.insert(number, Origin::Name(anchor));
+        }
+    }
+}
+
+struct Planner<'a> {
+    source: &'a Source<'a>,
+    stores: Vec<Store>,
+    /// Index of the store by directory that was looked at.
+    roots: BTreeMap<PathBuf, PathBuf>,
+    items: BTreeMap<PathBuf, (usize, Work)>,
+}
+
+impl Planner<'_> {
+    fn merged(&self, path: &Path) -> PathBuf {
+        self.source.from.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// The host must still be what the run started from, and must let itself be changed.
+    fn check(&self, change: &Change) -> Result<(), MergeError> {
+        let path = &change.path.0;
+        let now = step("look at", path, existing(path))?;
+        let same = match (&change.before, &now) {
+            (None, None) => true,
+            // The status of a directory changes with its entries; each of those is checked by itself.
+            (Some(before), Some(now)) if before.is_directory() => {
+                now.is_dir() && now.ino() == before.identity.inode
+            }
+            (Some(before), Some(now)) => {
+                Identity::of(now) == before.identity && before.identity.changed <= self.source.began
+            }
+            _ => false,
+        };
+        if !same {
+            return Err(MergeError::Moved { path: path.clone() });
+        }
+        let (Some(before), Some(_)) = (&change.before, &now) else { return Ok(()) };
+        // What the run made mutable itself may change; otherwise nothing inside could change it either.
+        let released = change.after.as_ref().is_some_and(|after| after.flags == 0 && change.same_file);
+        if before.flags != 0 && !released {
+            return Err(MergeError::Immutable { path: path.clone() });
+        }
+        if !keeps_inode(change) && is_mount_point(path)? {
+            return Err(MergeError::MountPoint { path: path.clone() });
+        }
+        Ok(())
+    }
+
+    /// The new contents must fit, for each file system.
+    fn check_space(&mut self, changes: &[Change]) -> Result<(), MergeError> {
+        let mut needed: BTreeMap<PathBuf, Vec<(&Path, u64)>> = BTreeMap::new();
+        for change in changes {
+            let (path, Some(after)) = (&change.path.0, &change.after) else { continue };
+            if !after.is_file() || is_same_content(change) && keeps_inode(change) {
+                continue;
+            }
+            let from = self.merged(path);
+            let found = step("look at the new", path, fs::symlink_metadata(from))?;
+            let size = found.blocks() * 512;
+            needed.entry(self.mount_of(path)?).or_default().push((path, size));
+        }
+        for (mount, sizes) in needed {
+            let total: u64 = sizes.iter().map(|(_, size)| size).sum();
+            let found = step("look at the file system of", &mount, statvfs(&mount))?;
+            let free = found.f_bfree.saturating_mul(found.f_frsize).saturating_sub(RESERVE);
+            let mut sum = 0;
+            for (path, size) in sizes {
+                sum += size;
+                if sum > free {
+                    let path = path.to_owned();
+                    return Err(MergeError::Space { path, mount, free, needed: total });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn work(&self, change: &Change) -> Result<Work, MergeError> {
+        let path = &change.path.0;
+        let merged = self.merged(path);
+        let old_style = || step("look at", path, Style::of(path, View::Live)).map(Box::new);
+        let new_style = || step("look at the new", path, Style::of(&merged, View::Merged)).map(Box::new);
+        if keeps_inode(change) {
+            let content = !is_same_content(change);
+            return Ok(Work::Style { old: old_style()?, new: new_style()?, content });
+        }
+        let old = match &change.before {
+            None => State::Nothing,
+            Some(before) if before.is_directory() => State::Directory(old_style()?),
+            Some(before) => State::Object { flags: before.flags },
+        };
+        let new = match &change.after {
+            None => State::Nothing,
+            Some(after) if after.is_directory() => State::Directory(new_style()?),
+            Some(after) => State::Object { flags: after.flags },
+        };
+        Ok(Work::Place { old, new })
+    }
+
+    /// The directory around a changed path has a new time, too: that of the run, and after an undo, the old one.
+    fn add_parent(&mut self, path: &Path) -> Result<(), MergeError> {
+        let Some(parent) = path.parent() else { return Ok(()) };
+        if self.items.contains_key(parent) {
+            return Ok(());
+        }
+        let old = step("look at", parent, Style::of(parent, View::Live))?;
+        if old.flags != 0 {
+            return Err(MergeError::Immutable { path: parent.to_owned() });
+        }
+        let new = step("look at the new", parent, Style::of(&self.merged(parent), View::Merged))?;
+        let work = Work::Style { old: Box::new(old), new: Box::new(new), content: false };
+        self.add(parent, work)
+    }
+
+    fn add(&mut self, path: &Path, work: Work) -> Result<(), MergeError> {
+        let mount = self.mount_of(path)?;
+        let store = self.store(mount)?;
+        self.items.insert(path.to_owned(), (store, work));
+        Ok(())
+    }
+
+    /// Index of the store of a file system; its first mention brings its root along, whose time the store changes.
+    fn store(&mut self, mount: PathBuf) -> Result<usize, MergeError> {
+        if let Some(found) = self.stores.iter().position(|store| store.mount.0 == mount) {
+            return Ok(found);
+        }
+        let vardir = self.source.vardir;
+        let above = if self.mount_of(vardir)? == mount {
+            vardir.join("undo")
+        } else {
+            let name = vardir.file_name().unwrap_or("disco".as_ref()).to_string_lossy();
+            mount.join(format!(".{name}-undo"))
+        };
+        let is_first = step("look at", &above, existing(&above))?.is_none();
+        let directory = above.join(format!("{}.{}", self.source.run, self.source.part));
+        let index = self.stores.len();
+        self.stores.push(Store {
+            directory: HostPath(directory),
+            mount: HostPath(mount.clone()),
+            is_first,
+        });
+        if !self.items.contains_key(&mount) && above.parent() == Some(&mount) {
+            let now = step("look at", &mount, Style::of(&mount, View::Live))?;
+            let merged = Style::of(&self.merged(&mount), View::Merged).unwrap_or_else(|_| now.clone());
+            let new = if merged.looks_like(&now) { merged } else { now.clone() };
+            let work = Work::Style { old: Box::new(now), new: Box::new(new), content: false };
+            self.items.insert(mount, (index, work));
+        }
+        Ok(index)
+    }
+
+    /// The mount point that a path, or the place where it will be, belongs to.
+    fn mount_of(&mut self, path: &Path) -> Result<PathBuf, MergeError> {
+        let directory = path
+            .ancestors()
+            .find(|above| above.symlink_metadata().is_ok_and(|found| found.is_dir()))
+            .unwrap_or(Path::new("/"));
+        if let Some(root) = self.roots.get(directory) {
+            return Ok(root.clone());
+        }
+        let mut root = directory;
+        while let Some(above) = root.parent() {
+            if is_mount_point(root)? {
+                break;
+            }
+            root = above;
+        }
+        self.roots.insert(directory.to_owned(), root.to_owned());
+        Ok(root.to_owned())
+    }
+}
+
+/// Whether the inode stays and only looks different, or is written in place because it has other names.
+fn keeps_inode(change: &Change) -> bool {
+    let (Some(before), Some(after)) = (&change.before, &change.after) else { return false };
+    if before.is_directory() && after.is_directory() {
+        return true;
+    }
+    change.same_file
+        && before.mode & libc::S_IFMT == after.mode & libc::S_IFMT
+        && (is_same_content(change) || before.names > 1 && before.is_file())
+}
+
+fn is_same_content(change: &Change) -> bool {
+    let content = |entry: &Entry| (entry.md5.clone(), entry.target.clone(), entry.is_device);
+    change.before.as_ref().map(content) == change.after.as_ref().map(content)
+}
+
+fn existing(path: &Path) -> io::Result<Option<Metadata>> {
+    match fs::symlink_metadata(path) {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether something is mounted at a path; the root of everything counts.
+fn is_mount_point(path: &Path) -> Result<bool, MergeError> {
+    let Some(above) = path.parent() else { return Ok(true) };
+    let mount = |path: &Path| {
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+        let found = statx(rustix::fs::CWD, path, flags, StatxFlags::MNT_ID);
+        step("look at", path, found).map(|found| found.stx_mnt_id)
+    };
+    Ok(mount(path)? != mount(above)?)
+}

@@ -1,0 +1,115 @@
+//! Makes the new objects in the stores, complete with their attributes, before anything of the host is touched.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::sys::stat::{Mode, SFlag, mknodat};
+use nix::unistd::{Whence, linkat, lseek};
+
+use super::journal::{Plan, Side};
+use super::plan::{Anchor, Origin, Planned};
+use super::reach::{Reach, step};
+use super::style::Style;
+use super::{MergeError, Source};
+use crate::disco::changes::View;
+
+/// Makes the stores of a plan. Directories above them stay, once they are there.
+pub(super) fn make_stores(plan: &Plan) -> Result<(), MergeError> {
+    for store in &plan.stores {
+        let path = &store.directory.0;
+        let first = plan.items.iter().find(|item| plan.stores[item.store].mount == store.mount);
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+        // People know the path that they changed, not where we keep things.
+        step("keep the old state of", first.map_or(path, |item| &item.path.0), made)?;
+    }
+    Ok(())
+}
+
+/// Makes all objects.
+pub(super) fn stage(planned: &Planned, source: &Source<'_>) -> Result<(), MergeError> {
+    let plan = &planned.plan;
+    let mut reach = Reach::default();
+    for (&number, origin) in &planned.origins {
+        let path = &plan.items[number].path.0;
+        let from = source.from.join(path.strip_prefix("/").unwrap_or(path));
+        let slot = plan.slot(number, Side::New);
+        match origin {
+            Origin::Copy => copy(path, &from, View::Merged, &slot, &mut reach)?,
+            Origin::Name(anchor) => {
+                let anchor = match anchor {
+                    Anchor::Live(path) => path.clone(),
+                    Anchor::Staged(first) => plan.slot(*first, Side::New),
+                };
+                step("link", path, link(&anchor, &slot))?;
+            }
+            Origin::BothContents => {
+                copy(path, path, View::Live, &plan.slot(number, Side::Old), &mut reach)?;
+                copy(path, &from, View::Merged, &slot, &mut reach)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Gives a file another name; a link gets one itself.
+pub(super) fn link(from: &Path, to: &Path) -> nix::Result<()> {
+    linkat(AT_FDCWD, from, AT_FDCWD, to, AtFlags::empty())
+}
+
+/// Makes a complete copy of the entry that lies at `from` and belongs at `path`.
+pub(super) fn copy(
+    path: &Path,
+    from: &Path,
+    view: View,
+    to: &PathBuf,
+    reach: &mut Reach,
+) -> Result<(), MergeError> {
+    let found = step("look at the new", path, fs::symlink_metadata(from))?;
+    match found.mode() & libc::S_IFMT {
+        libc::S_IFREG => {
+            let (reader, writer) = (open(from), File::options().write(true).create_new(true).mode(0o600).open(to));
+            let (reader, writer) = (step("read the new", path, reader)?, step("write", path, writer)?);
+            step("write", path, copy_content(&reader, &writer))?;
+        }
+        libc::S_IFLNK => {
+            let target = step("read the new", path, fs::read_link(from))?;
+            step("make", path, std::os::unix::fs::symlink(target, to))?;
+        }
+        kind => {
+            let kind = SFlag::from_bits_truncate(kind);
+            step("make", path, mknodat(AT_FDCWD, to, kind, Mode::S_IRUSR, found.rdev()))?;
+        }
+    }
+    let style = step("look at the new", path, Style::of(from, view))?;
+    step("set mode and owner of", path, style.put_on(&reach.place(to)?))
+}
+
+/// Opens a regular file to read it; never waits, never follows a link.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
+}
+
+/// Copies what a file holds; where it holds nothing, nothing is written.
+pub(super) fn copy_content(mut from: &File, mut to: &File) -> io::Result<()> {
+    let length = from.metadata()?.len();
+    let mut at: i64 = 0;
+    loop {
+        at = match lseek(from, at, Whence::SeekData) {
+            Ok(data) => data,
+            // No data from here to the end.
+            Err(Errno::ENXIO) => break,
+            Err(errno) => return Err(errno.into()),
+        };
+        let hole = lseek(from, at, Whence::SeekHole)?;
+        lseek(from, at, Whence::SeekSet)?;
+        lseek(to, at, Whence::SeekSet)?;
+        let count = u64::try_from(hole - at).unwrap_or_default();
+        io::copy(&mut io::Read::take(&mut from, count), &mut to)?;
+        at = hole;
+    }
+    to.set_len(length)
+}

@@ -1,0 +1,141 @@
+//! What is kept of the last live run, so that it can be undone: what every path was right after it, and what undoing
+//! would change.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::MergeError;
+use super::journal::{Journal, Plan, Side, State, Work, read_sealed};
+use super::reach::{Reach, step};
+use super::stage;
+use super::style::Style;
+use crate::disco::changes::{self, Change, HostPath, Identity, View};
+
+/// What a path was right after the merge.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Seen {
+    Nothing,
+    /// The time of a directory changes with its entries; each of those is seen by itself.
+    Directory(Style),
+    Other(Identity),
+}
+
+fn see(path: &Path) -> Result<Seen, MergeError> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => {
+            step("look at", path, Style::of(path, View::Live)).map(Seen::Directory)
+        }
+        Ok(found) => Ok(Seen::Other(Identity::of(&found))),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(Seen::Nothing)
+        }
+        Err(error) => step("look at", path, Err(error)),
+    }
+}
+
+/// Writes down what the paths of a plan are now.
+pub(super) fn write_down(journal: &Journal, plan: &Plan) -> Result<(), MergeError> {
+    let mut seen = Vec::with_capacity(plan.items.len());
+    for item in &plan.items {
+        seen.push((&item.path, see(&item.path.0)?));
+    }
+    journal.write_sealed(&format!("{}.after", plan.name()), &seen)
+}
+
+/// Every path must be what the last merge that touched it left there.
+pub(super) fn check(journal: &Journal, plans: &[Plan]) -> Result<(), MergeError> {
+    let mut left = BTreeMap::new();
+    for plan in plans {
+        let seen: Vec<(HostPath, Seen)> =
+            read_sealed(&journal.directory.join(format!("{}.after", plan.name())))?;
+        let made = plan.items.iter().map(|item| matches!(item.work.state(Side::New), Some(State::Directory(_))));
+        left.extend(seen.into_iter().zip(made).map(|((path, seen), made)| (path.0, (plan.run, seen, made))));
+    }
+    for (path, (run, then, _)) in &left {
+        let same = match (then, see(path)?) {
+            (Seen::Directory(then), Seen::Directory(now)) => then.looks_like(&now),
+            (then, now) => *then == now,
+        };
+        if !same {
+            return Err(MergeError::ChangedSince { path: path.clone(), run: *run });
+        }
+    }
+    // A directory that the run made goes; so nobody may have put anything there.
+    for (path, (run, then, made)) in &left {
+        if !made || !matches!(then, Seen::Directory(_)) {
+            continue;
+        }
+        for entry in step("read", path, fs::read_dir(path))? {
+            let path = step("read", path, entry)?.path();
+            if !left.contains_key(&path) {
+                return Err(MergeError::ChangedSince { path, run: *run });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What undoing changes on the host, sorted by path.
+pub(super) fn changes(plans: &[Plan]) -> Result<Vec<Change>, MergeError> {
+    let mut first: BTreeMap<&Path, (&Plan, usize)> = BTreeMap::new();
+    for plan in plans {
+        for (number, item) in plan.items.iter().enumerate() {
+            first.entry(&item.path.0).or_insert((plan, number));
+        }
+    }
+    let mut found = Vec::new();
+    for (path, (plan, number)) in first {
+        let work = &plan.items[number].work;
+        let change = match work.style(Side::Old) {
+            Some(style) if !matches!(work, Work::Style { content: true, .. }) => {
+                changes::compare_look(path, &style.look())
+            }
+            // Where nothing was, nothing is in the store either.
+            _ => changes::compare(path, &plan.slot(number, Side::Old)),
+        };
+        found.extend(change.map_err(|error| MergeError::Compare { source: Box::new(error) })?);
+    }
+    changes::mark_implied(&mut found);
+    Ok(found)
+}
+
+/// Makes copies of those kept files that still have a name on the host: it would count one name too many, and what is
+/// written to it would be written to what is kept.
+pub(super) fn part_from_other_names(plans: &[Plan]) -> Result<(), MergeError> {
+    let mut kept: BTreeMap<(u64, u64), Vec<PathBuf>> = BTreeMap::new();
+    for plan in plans {
+        for number in 0..plan.items.len() {
+            let slot = plan.slot(number, Side::Old);
+            let found = fs::symlink_metadata(&slot).ok();
+            if let Some(found) = found.filter(|found| found.is_file() && found.nlink() > 1) {
+                kept.entry((found.dev(), found.ino())).or_default().push(slot);
+            }
+        }
+    }
+    let mut reach = Reach::default();
+    for slots in kept.into_values() {
+        let found = step("look at", &slots[0], fs::symlink_metadata(&slots[0]))?;
+        if found.nlink() <= slots.len() as u64 {
+            continue;
+        }
+        let copy = slots[0].with_extension("copy");
+        match fs::remove_file(&copy) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => step("remove", &copy, Err(error))?,
+            _ => {}
+        }
+        stage::copy(&slots[0], &slots[0], View::Live, &copy, &mut reach)?;
+        for slot in &slots[1..] {
+            let again = slot.with_extension("again");
+            step("keep", slot, stage::link(&copy, &again))?;
+            step("keep", slot, fs::rename(&again, slot))?;
+        }
+        step("keep", &slots[0], fs::rename(&copy, &slots[0]))?;
+    }
+    Ok(())
+}

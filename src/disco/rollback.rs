@@ -1,0 +1,80 @@
+//! The journey of a rollback, from the lock to the report: the last live run is taken back, or nothing is.
+
+use std::path::Path;
+use std::time::Instant;
+
+use crate::disco::Mode;
+use crate::disco::dance::{Event, LockError, Watch};
+use crate::disco::history::{History, HistoryError};
+use crate::disco::lock::Lock;
+use crate::disco::merge::{self, MergeError};
+use crate::disco::report::{Run, SCHEMA, Step, Usage};
+
+/// Why nothing was undone.
+#[derive(Debug, thiserror::Error)]
+pub enum RollbackError {
+    /// A dance runs.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A merge that was interrupted could neither be finished nor undone.
+    #[error("an interrupted merge could not be recovered")]
+    Recovery(#[source] MergeError),
+    /// The last live run cannot be undone.
+    #[error("nothing was undone")]
+    Merge(#[source] MergeError),
+    /// The rollback could not be kept for `report`.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+}
+
+/// What a rollback did, or would do.
+#[derive(Debug)]
+pub struct RolledBack {
+    /// Number of the live run.
+    pub undone: u64,
+    /// The rollback as a run of its own: it has no modules and one internal step, `rollback`.
+    pub run: Run,
+}
+
+/// Undoes the last live run; in noop, only tells what that would change.
+///
+/// # Errors
+/// The host is what it was.
+pub fn rollback(mode: Mode, vardir: &Path, watch: Watch<'_>) -> Result<RolledBack, RollbackError> {
+    let started = Instant::now();
+    let _lock = Lock::take(vardir)?;
+    if let Some(recovered) = merge::recover(vardir).map_err(RollbackError::Recovery)? {
+        watch(Event::Recovered { recovered: &recovered });
+    }
+    let history = History::of(vardir);
+    let undoable = merge::undoable(vardir).map_err(RollbackError::Merge)?;
+    for change in undoable.changes.iter().filter(|change| !change.implied) {
+        watch(Event::Changed { change });
+    }
+    let mut run = Run {
+        schema: SCHEMA.to_owned(),
+        id: history.next_number()?,
+        mode,
+        node: history.run(undoable.run)?.map(|run| run.node).unwrap_or_default(),
+        started: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        seconds: 0.0,
+        modules: Vec::new(),
+        internal: Vec::new(),
+        changes: undoable.changes,
+        held_back: Vec::new(),
+        edges: Vec::new(),
+        diff: Default::default(),
+        merged: false,
+    };
+    if mode == Mode::Live {
+        let (undoing, began) = (Instant::now(), started.elapsed().as_secs_f64());
+        merge::rollback(vardir).map_err(RollbackError::Merge)?;
+        let usage = Usage::timed(undoing.elapsed());
+        run.internal.push(Step { kind: "rollback".into(), item: None, began, usage });
+        run.merged = true;
+        run.seconds = started.elapsed().as_secs_f64();
+        history.keep(&run)?;
+    }
+    run.seconds = started.elapsed().as_secs_f64();
+    Ok(RolledBack { undone: undoable.run, run })
+}
