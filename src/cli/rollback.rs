@@ -70,8 +70,9 @@ fn with_hints(error: RollbackError, binary: &str) -> CommandError {
             "undoing the run would lose that change; put the path back as the run left it, or change the host by a module"
         }
         RollbackError::Merge(MergeError::NothingToUndo) => {
-            return CommandError::new(error)
-                .hint(format!("`{binary} report` shows the last run; only the last live one can be undone, once"));
+            return CommandError::new(error).hint(format!(
+                "`{binary} report` shows the last run; only the last live one can be undone, once"
+            ));
         }
         _ => return CommandError::new(error),
     };

@@ -272,8 +272,7 @@ pub fn dance(request: &Request, watch: Watch<'_>) -> Result<Run, DanceError> {
             watch(Event::Busy { with: "merging" });
             let merge_started = Instant::now();
             let from = sandbox.root_path();
-            let source =
-                merge::Source { run: run.id, part: 0, vardir: &request.vardir, from: &from, began };
+            let source = merge::Source { run: run.id, part: 0, vardir: &request.vardir, from: &from, began };
             let merged = merge::merge(&run.changes, &source);
             let usage = Usage::timed(merge_started.elapsed());
             run.internal.push(Step::new("merge", None, started, merge_started, usage));

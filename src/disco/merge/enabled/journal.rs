@@ -78,7 +78,9 @@ pub(super) enum State {
     Nothing,
     /// A file, link or special file, complete with its attributes; in the store while it is not in its place. Flags that
     /// would keep it from being moved are put on at the end.
-    Object { flags: u32 },
+    Object {
+        flags: u32,
+    },
     /// A directory; what lies in it has items of its own.
     Directory(Box<Style>),
 }

@@ -15,7 +15,7 @@ use super::{MergeError, Source};
 use crate::disco::changes::{Change, Entry, HostPath, Identity, View};
 
 /// Space that a merge leaves free: directories and journals of file systems need some, too.
-const RESERVE: u64 = 1 << 20;
+const RESERVE: u64 = 64 << 10;
 
 /// What a new object is made of.
 #[derive(Debug)]
@@ -252,11 +252,7 @@ impl Planner<'_> {
         let is_first = step("look at", &above, existing(&above))?.is_none();
         let directory = above.join(format!("{}.{}", self.source.run, self.source.part));
         let index = self.stores.len();
-        self.stores.push(Store {
-            directory: HostPath(directory),
-            mount: HostPath(mount.clone()),
-            is_first,
-        });
+        self.stores.push(Store { directory: HostPath(directory), mount: HostPath(mount.clone()), is_first });
         if !self.items.contains_key(&mount) && above.parent() == Some(&mount) {
             let now = step("look at", &mount, Style::of(&mount, View::Live))?;
             let merged = Style::of(&self.merged(&mount), View::Merged).unwrap_or_else(|_| now.clone());

@@ -71,7 +71,8 @@ pub(super) fn copy(
     let found = step("look at the new", path, fs::symlink_metadata(from))?;
     match found.mode() & libc::S_IFMT {
         libc::S_IFREG => {
-            let (reader, writer) = (open(from), File::options().write(true).create_new(true).mode(0o600).open(to));
+            let (reader, writer) =
+                (open(from), File::options().write(true).create_new(true).mode(0o600).open(to));
             let (reader, writer) = (step("read the new", path, reader)?, step("write", path, writer)?);
             step("write", path, copy_content(&reader, &writer))?;
         }

@@ -60,7 +60,13 @@ impl Style {
         let other_owner = (now.st_uid, now.st_gid) != self.ids;
         if other_owner {
             let (uid, gid) = self.ids;
-            fchownat(&place.parent, place.name, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), nofollow)?;
+            fchownat(
+                &place.parent,
+                place.name,
+                Some(Uid::from_raw(uid)),
+                Some(Gid::from_raw(gid)),
+                nofollow,
+            )?;
         }
         let is_link = self.mode & libc::S_IFMT == libc::S_IFLNK;
         if !is_link && (other_owner || now.st_mode & 0o7777 != self.mode & 0o7777) {

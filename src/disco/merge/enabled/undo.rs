@@ -54,7 +54,8 @@ pub(super) fn check(journal: &Journal, plans: &[Plan]) -> Result<(), MergeError>
     for plan in plans {
         let seen: Vec<(HostPath, Seen)> =
             read_sealed(&journal.directory.join(format!("{}.after", plan.name())))?;
-        let made = plan.items.iter().map(|item| matches!(item.work.state(Side::New), Some(State::Directory(_))));
+        let made =
+            plan.items.iter().map(|item| matches!(item.work.state(Side::New), Some(State::Directory(_))));
         left.extend(seen.into_iter().zip(made).map(|((path, seen), made)| (path.0, (plan.run, seen, made))));
     }
     for (path, (run, then, _)) in &left {
