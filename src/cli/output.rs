@@ -79,7 +79,10 @@ impl Lines {
                 self.say("info", &format!("Discovered dependency : {module} (required by {by})"));
             }
             Event::Recovered { recovered: Recovered { run, how } } => {
-                self.say("info", &format!("Recovered : the merge of run {run} was interrupted; it was {how}"));
+                self.say(
+                    "info",
+                    &format!("Recovered : the merge of run {run} was interrupted; it was {how}"),
+                );
             }
             Event::Note { text } => self.say("warning", text),
             Event::Processing { module } => self.say("info", &format!("Processing {module}")),

@@ -348,6 +348,9 @@ impl Scanner {
             return self.compare(walk, &live, None);
         }
         if !metadata.is_dir() {
+            // The merged view knows the file's number on the host, and how many names it really has.
+            let merged = walk.merged(&live);
+            let metadata = fs::symlink_metadata(&merged).map_err(unreadable(&merged))?;
             return self.compare(walk, &live, Some(&metadata));
         }
         if is_replaced(&upper)? {
@@ -612,7 +615,7 @@ pub(crate) struct Look {
 pub(crate) fn compare_look(live: &Path, look: &Look) -> Result<Option<Change>, ScanError> {
     let before = match fs::symlink_metadata(live) {
         Ok(found) => Some(read_entry(live, &found, found.dev(), View::Live)?.0),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => None,
         Err(error) => return Err(unreadable(live)(error)),
     };
     let stays = before.clone().filter(|before| before.mode & libc::S_IFMT == look.mode & libc::S_IFMT);

@@ -1,7 +1,7 @@
 //! One change of every kind that an overlay can hold, as Python: how the trees are before, and what a module does.
 
 /// What the scripts need; flags and attributes by the system's own calls.
-pub const PRELUDE: &str = r#"#!/usr/bin/python3
+pub(crate) const PRELUDE: &str = r#"#!/usr/bin/python3
 import fcntl, os, stat, struct
 os.umask(0o022)
 IMMUTABLE, APPEND = 0x10, 0x20
@@ -32,7 +32,7 @@ CAPABILITY = struct.pack('<IIIII', 0x02000001, 1 << 10, 0, 0, 0)
 "#;
 
 /// How `/srv/a` is before; made anew each time.
-pub const BEFORE: &str = r#"
+pub(crate) const BEFORE: &str = r#"
 def unprotect(top):
     for where, directories, files in os.walk(top):
         for name in directories + files:
@@ -79,7 +79,7 @@ old('/srv/a')
 "#;
 
 /// What the module does to it.
-pub const AFTER: &str = r#"
+pub(crate) const AFTER: &str = r#"
 os.chdir('/srv/a')
 write('plain', 'after\n'); write('created', 'created\n', 0o640); write('empty', '')
 os.remove('gone')
@@ -122,7 +122,7 @@ os.mkdir('closed', 0o500); write('closed/file', 'c', 0o400)
 "#;
 
 /// The same for a file system of its own, and what only a live script may do.
-pub const OTHER_BEFORE: &str = r#"
+pub(crate) const OTHER_BEFORE: &str = r#"
 for name in os.listdir('/srv/b'):
     path = '/srv/b/' + name
     if os.path.isdir(path): rmtree(path)
@@ -134,7 +134,7 @@ os.utime('/srv', (1000000000, 1000000000))
 "#;
 
 /// See [`OTHER_BEFORE`].
-pub const OTHER_AFTER: &str = r#"
+pub(crate) const OTHER_AFTER: &str = r#"
 os.chdir('/srv/b')
 write('changed', 'after\n'); os.remove('gone'); rmtree('directory'); write('created', 'c')
 flags('/srv/a/protect', IMMUTABLE); flags('/srv/a/append', APPEND)

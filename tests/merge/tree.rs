@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// One line for each entry below a directory, itself included, sorted by path.
-pub fn fingerprint(root: &Path) -> Vec<String> {
+pub(crate) fn fingerprint(root: &Path) -> Vec<String> {
     let mut lines = BTreeMap::new();
     let mut names = BTreeMap::new();
     visit(root, root, &mut lines, &mut names);
@@ -79,7 +79,7 @@ fn digest(path: &Path, found: &Metadata) -> u64 {
 }
 
 /// The same without times: two runs of one script have different ones.
-pub fn without_times(lines: &[String]) -> Vec<String> {
+pub(crate) fn without_times(lines: &[String]) -> Vec<String> {
     lines
         .iter()
         .filter(|line| !line.contains("-undo\""))
@@ -90,14 +90,14 @@ pub fn without_times(lines: &[String]) -> Vec<String> {
 
 /// Panics with the lines that differ.
 #[track_caller]
-pub fn assert_same(now: &[String], expected: &[String]) {
+pub(crate) fn assert_same(now: &[String], expected: &[String]) {
     if let Some(difference) = difference(now, expected) {
         panic!("{difference}");
     }
 }
 
 /// The lines that differ; none if none do.
-pub fn difference(now: &[String], expected: &[String]) -> Option<String> {
+pub(crate) fn difference(now: &[String], expected: &[String]) -> Option<String> {
     let (is, should): (BTreeSet<_>, BTreeSet<_>) = (now.iter().collect(), expected.iter().collect());
     let mut text = String::new();
     for line in is.difference(&should) {
