@@ -94,8 +94,8 @@ pub(crate) fn escape(bytes: &OsStr) -> String {
     text
 }
 
-/// Reads back what [`escape`] wrote.
-pub(crate) fn unescape(text: &str) -> OsString {
+/// The bytes that [`escape`] wrote down.
+pub fn unescape(text: &str) -> OsString {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((&byte, tail)) = rest.split_first() {
@@ -174,7 +174,7 @@ pub struct Entry {
 }
 
 /// Extended attributes: escaped names, values in hex.
-pub(crate) type Attributes = BTreeMap<String, String>;
+pub type Attributes = BTreeMap<String, String>;
 
 fn one() -> u64 {
     1
@@ -584,13 +584,13 @@ fn read_content(path: &Path, length: u64) -> io::Result<(String, Option<Vec<u8>>
 }
 
 /// Bytes as hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Through what a path is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum View {
+pub enum View {
     /// The host's own file system.
     Live,
     /// The merged view of an overlay.
@@ -599,20 +599,20 @@ pub(crate) enum View {
 
 /// What a directory, or a file that stays, is to look like.
 #[derive(Debug)]
-pub(crate) struct Look {
+pub struct Look {
     /// Type and permission bits.
-    pub(crate) mode: u32,
+    pub mode: u32,
     /// Owner and group.
-    pub(crate) ids: (u32, u32),
+    pub ids: (u32, u32),
     /// Extended attributes.
-    pub(crate) attributes: Attributes,
+    pub attributes: Attributes,
     /// Flags as in [`Entry::flags`].
-    pub(crate) flags: u32,
+    pub flags: u32,
 }
 
 /// Compares what lies at a path of the host with how it is to look; where there is nothing, or something else than a
 /// directory that is to be one, with a directory of that look.
-pub(crate) fn compare_look(live: &Path, look: &Look) -> Result<Option<Change>, ScanError> {
+pub fn compare_look(live: &Path, look: &Look) -> Result<Option<Change>, ScanError> {
     let before = match fs::symlink_metadata(live) {
         Ok(found) => Some(read_entry(live, &found, found.dev(), View::Live)?.0),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => None,
@@ -649,7 +649,7 @@ pub(crate) fn compare_look(live: &Path, look: &Look) -> Result<Option<Change>, S
 ///
 /// Those by which an overlay keeps its books, on a host's file system that is itself an upper layer, are not the file's.
 /// The merged view shows none of them: what has such a name there was set inside.
-pub(crate) fn attributes(path: &Path, view: View) -> io::Result<Attributes> {
+pub fn attributes(path: &Path, view: View) -> io::Result<Attributes> {
     let mut found = BTreeMap::new();
     let names = match xattr::list(path) {
         Ok(names) => names,
@@ -668,7 +668,7 @@ pub(crate) fn attributes(path: &Path, view: View) -> io::Result<Attributes> {
 }
 
 /// The flags of a file or directory that keep it from being changed. Where they cannot be asked for, there are none.
-pub(crate) fn protection(path: &Path, metadata: &Metadata) -> u32 {
+pub fn protection(path: &Path, metadata: &Metadata) -> u32 {
     if !metadata.is_file() && !metadata.is_dir() {
         return 0;
     }
@@ -678,7 +678,7 @@ pub(crate) fn protection(path: &Path, metadata: &Metadata) -> u32 {
 }
 
 /// Compares what lies at a path of the host with what would take its place from `instead`; none if they look the same.
-pub(crate) fn compare(live: &Path, instead: &Path) -> Result<Option<Change>, ScanError> {
+pub fn compare(live: &Path, instead: &Path) -> Result<Option<Change>, ScanError> {
     let look = |path: &Path| match fs::symlink_metadata(path) {
         Ok(found) => Ok(Some(found)),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {

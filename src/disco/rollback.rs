@@ -62,6 +62,7 @@ pub fn rollback(mode: Mode, vardir: &Path, watch: Watch<'_>) -> Result<RolledBac
         internal: Vec::new(),
         changes: undoable.changes,
         held_back: Vec::new(),
+        deferred: Vec::new(),
         edges: Vec::new(),
         diff: Default::default(),
         merged: false,

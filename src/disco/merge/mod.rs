@@ -14,18 +14,18 @@ pub(crate) use imp::{merge, recover, rollback, undoable};
 
 /// Where the new state of the changes lies, and which run they belong to.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Source<'a> {
+pub struct Source<'a> {
     /// Number of the run.
-    pub(crate) run: u64,
+    pub run: u64,
     /// How many merges this run made before.
-    pub(crate) part: u32,
+    pub part: u32,
     /// State directory of the brand.
-    pub(crate) vardir: &'a Path,
+    pub vardir: &'a Path,
     /// A directory below which the new state lies at the same paths: the merged view of a sandbox, or the files of a
     /// plan. No component of a path below it is a link.
-    pub(crate) from: &'a Path,
+    pub from: &'a Path,
     /// When the run began, by the clock of file systems: what changed on the host after it is a conflict.
-    pub(crate) began: (i64, i64),
+    pub began: (i64, i64),
 }
 
 /// A merge or rollback that was interrupted, and how it ended now.
