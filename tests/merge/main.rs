@@ -1,9 +1,12 @@
 //! The merge as a host feels it: all of a run or nothing, whatever happens meanwhile, and a way back.
 
+mod crash;
 mod kinds;
 mod refusals;
 mod rollback;
 mod tree;
+
+use std::time::Instant;
 
 use kinds::{AFTER, BEFORE, OTHER_AFTER, OTHER_BEFORE};
 use testbed::lab::Lab;
@@ -56,4 +59,30 @@ fn every_kind_of_change_on_two_file_systems_is_merged_as_if_the_script_had_run_o
     for path in ["rename-away-and-back", "touched-only", "mode-and-back", "opened-only"] {
         assert!(!live.stdout.contains(path), "{path}: {}", live.stdout);
     }
+}
+
+#[test]
+fn ten_thousand_files_are_merged_without_waiting_for_the_disk_for_each() {
+    let universe = Universe::empty().unwrap();
+    universe
+        .add(
+            "many-1/scripts/1.py",
+            "#!/usr/bin/python3\nfor i in range(10000): open(f'/srv/many/{i}', 'w').write(f'new {i}\\n')\n",
+        )
+        .unwrap();
+    let lab = Lab::on_disk(universe);
+    lab.shell(
+        "mkdir -p /srv/many; python3 -c \"for i in range(5000): open(f'/srv/many/{i}', 'w').write('old')\"",
+    );
+    let started = Instant::now();
+    let live = lab.acme(&["dance", "--no-diff"]);
+    let merge = lab.acme(&["report"]).stdout;
+    assert_eq!(live.code, 0, "{}", live.stderr);
+    let files = std::fs::read_dir(lab.node.path("/srv/many")).unwrap().count();
+    assert_eq!(files, 10_000);
+    assert_eq!(lab.shell("cat /srv/many/0 /srv/many/9999"), "new 0\nnew 9999\n");
+    // One sync for each file: minutes. The bound leaves room for a busy machine.
+    assert!(started.elapsed().as_secs() < 60, "{:?}\n{merge}", started.elapsed());
+    println!("10,000 files: {:?} in all", started.elapsed());
+    println!("{}", merge.lines().skip_while(|line| !line.contains("merge")).take(2).collect::<String>());
 }

@@ -1,0 +1,55 @@
+//! A client that is killed while it merges, and what the next command makes of it.
+
+use testbed::lab::{BINARY, STATE};
+
+use crate::{lab_of_all_kinds, look, prepare, tree};
+
+/// Kills the client this many times, later and later after it began its journal; with `DISCO_FULL`, at every tenth of a
+/// millisecond or so.
+const CUTS: u32 = 12;
+
+#[test]
+fn a_client_killed_at_any_moment_leaves_the_old_state_or_the_new_one() {
+    let lab = lab_of_all_kinds();
+    let before = look(&lab);
+    let first = lab.acme(&["dance"]);
+    assert_eq!(first.code, 0, "{first:#?}");
+    let after = tree::without_times(&look(&lab));
+    assert_eq!(lab.acme(&["rollback"]).code, 0);
+
+    let cuts = if std::env::var_os("DISCO_FULL").is_some() { CUTS * 20 } else { CUTS };
+    let (mut olds, mut news, mut recovered) = (0, 0, 0);
+    for cut in 0..cuts {
+        prepare(&lab);
+        lab.shell(&format!(
+            "rm -rf {STATE}/journal {STATE}/undo /srv/b/.acme-disco-undo; touch -d @1000000000 /srv/b"
+        ));
+        tree::assert_same(&look(&lab), &before);
+        // From the first sign of a journal on; a merge of these changes takes some tens of milliseconds.
+        let wait = f64::from(cut) * 0.06 / f64::from(cuts);
+        lab.shell(&format!(
+            "{BINARY} dance >/dev/null 2>&1 & client=$!
+             while [ ! -e {STATE}/journal/current ] && kill -0 $client; do :; done
+             sleep {wait:.5}; kill -9 $client; wait"
+        ));
+        // Recovery itself is killed, too.
+        lab.shell(&format!(
+            "{BINARY} rollback --noop >/dev/null 2>&1 & client=$!; sleep {:.5}; kill -9 $client; wait",
+            f64::from(cut % 5) * 0.004
+        ));
+        let next = lab.acme(&["rollback", "--noop", "--no-diff"]);
+        recovered += u32::from(next.stdout.contains("info: Recovered : the merge of run "));
+        let now = look(&lab);
+        let is_old = tree::difference(&now, &before);
+        let is_new = tree::difference(&tree::without_times(&now), &after);
+        match (&is_old, &is_new) {
+            (None, _) => olds += 1,
+            (_, None) => news += 1,
+            (Some(old), Some(new)) => panic!("neither the old state:\n{old}\nnor the new one:\n{new}"),
+        }
+        let left = lab.shell(&format!("ls {STATE}/journal; find /srv -name '.disco*'"));
+        assert_eq!(left, if is_old.is_none() { "" } else { "last\n" }, "after {wait} s");
+    }
+    println!("{cuts} cuts: {olds} old, {news} new, {recovered} seen to be recovered by the last command");
+    assert!(olds > 0 && news > 0, "the cuts came all too early or all too late: {olds} old, {news} new");
+}
