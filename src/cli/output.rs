@@ -78,11 +78,10 @@ impl Lines {
             Event::Discovered { module, by } => {
                 self.say("info", &format!("Discovered dependency : {module} (required by {by})"));
             }
-            Event::Recovered { recovered: Recovered { run, how } } => {
-                self.say(
-                    "info",
-                    &format!("Recovered : the merge of run {run} was interrupted; it was {how}"),
-                );
+            Event::Recovered { recovered: Recovered { run, how, because } } => {
+                let why = because.as_ref().map_or(String::new(), |why| format!(", because: {why}"));
+                let what = format!("Recovered : the merge of run {run} was interrupted; it was {how}{why}");
+                self.say(if because.is_some() { "warning" } else { "info" }, &what);
             }
             Event::Note { text } => self.say("warning", text),
             Event::Processing { module } => self.say("info", &format!("Processing {module}")),

@@ -118,7 +118,13 @@ fn apply(
         binary: brand.binary,
         vardir: PathBuf::from(brand.paths.vardir),
     };
-    let run = plan::apply(&request).map_err(|error| match error {
+    let mut lines = (!json).then(|| Lines::on_stdout(true));
+    let applied = plan::apply(&request, &mut |event| {
+        if let Some(lines) = &mut lines {
+            lines.event(&event);
+        }
+    });
+    let run = applied.map_err(|error| match error {
         ApplyError::Plan(error) => with_hint(error, brand.binary),
         ApplyError::Probe(missing) => {
             let cure = missing.cure();
@@ -126,10 +132,9 @@ fn apply(
         }
         error => CommandError::new(error),
     })?;
-    if json {
+    let Some(mut lines) = lines else {
         return answer(&format!("{}\n", serde_json::to_string_pretty(&run)?));
-    }
-    let mut lines = Lines::on_stdout(true);
+    };
     say_run(&mut lines, &run, " : a plan executes nothing");
     lines.write(&format!("{}\n", run.verdict()));
     lines.finish()?;

@@ -1,6 +1,7 @@
 //! A client that is killed while it merges, and what the next command makes of it.
 
-use testbed::lab::{BINARY, STATE};
+use testbed::lab::{BINARY, Lab, STATE};
+use testbed::universe::Universe;
 
 use crate::{lab_of_all_kinds, look, prepare, tree};
 
@@ -52,4 +53,40 @@ fn a_client_killed_at_any_moment_leaves_the_old_state_or_the_new_one() {
     }
     println!("{cuts} cuts: {olds} old, {news} new, {recovered} seen to be recovered by the last command");
     assert!(olds > 0 && news > 0, "the cuts came all too early or all too late: {olds} old, {news} new");
+}
+
+#[test]
+fn a_committed_merge_that_cannot_be_finished_any_more_is_undone_by_the_next_command() {
+    let universe = Universe::empty().unwrap();
+    universe
+        .add(
+            "many-1/scripts/1.py",
+            "#!/usr/bin/python3\nimport os\n\
+             for i in range(3000): open(f'/srv/many/{i}', 'w').write(f'new {i}\\n')\n\
+             os.remove('/srv/gone')\nopen('/srv/zz/last', 'w').write('new')\n",
+        )
+        .unwrap();
+    let lab = Lab::on_disk(universe);
+    lab.shell(
+        "mkdir -p /srv/many /srv/zz; echo gone > /srv/gone; echo old > /srv/zz/last
+         for i in 1 2 3; do echo old $i > /srv/many/$i; done",
+    );
+    let before = look(&lab);
+    lab.shell(&format!(
+        "{BINARY} dance >/dev/null 2>&1 & client=$!
+         while [ ! -e {STATE}/journal/current/phase ] && kill -0 $client; do :; done
+         kill -9 $client; wait; chattr +i /srv/zz"
+    ));
+    assert_eq!(lab.shell(&format!("cat {STATE}/journal/current/phase")), "forward\n", "it was committed");
+    assert!(tree::difference(&look(&lab), &before).is_some(), "some of it was applied");
+    let next = lab.acme(&["rollback", "--noop"]);
+    next.failed_with(&["there is no live run to undo"]);
+    assert_eq!(
+        next.stdout,
+        "warning: Recovered : the merge of run 1 was interrupted; it was undone, because: cannot put in place \
+         /srv/zz/last: Operation not permitted (os error 1)\n"
+    );
+    lab.shell("chattr -i /srv/zz");
+    tree::assert_same(&look(&lab), &before);
+    assert_eq!(lab.shell(&format!("ls {STATE}/journal; ls {STATE}/undo 2>/dev/null")), "");
 }

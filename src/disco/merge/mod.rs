@@ -35,6 +35,8 @@ pub struct Recovered {
     pub run: u64,
     /// `finished` or `undone`.
     pub how: &'static str,
+    /// What barred the way on, where it was left the other way than it was going.
+    pub because: Option<String>,
 }
 
 /// The last live run, which can be undone.

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::disco::Mode;
-use crate::disco::dance::file_system_now;
+use crate::disco::dance::{Event, Watch, file_system_now};
 use crate::disco::history::{History, HistoryError};
 use crate::disco::lock::{Lock, LockError};
-use crate::disco::merge::{self, MergeError};
+use crate::disco::merge::{self, MergeError, Source};
 use crate::disco::params::NodeName;
 use crate::disco::plan::check::check_host;
 use crate::disco::plan::{Plan, PlanError, failed};
@@ -43,6 +43,9 @@ pub enum ApplyError {
     /// The directory to extract to.
     #[error(transparent)]
     Scratch(#[from] SandboxError),
+    /// A merge that was interrupted could neither be finished nor undone.
+    #[error("an interrupted merge could not be recovered")]
+    Recovery(#[source] MergeError),
     /// The changes could not be put on the host.
     #[error("nothing was merged")]
     Merge(#[source] MergeError),
@@ -55,10 +58,13 @@ pub enum ApplyError {
 ///
 /// # Errors
 /// The plan is damaged, for somebody else, or the host is not what the plan expects.
-pub fn apply(request: &Applying<'_>) -> Result<Run, ApplyError> {
+pub fn apply(request: &Applying<'_>, watch: Watch<'_>) -> Result<Run, ApplyError> {
     let started = Instant::now();
     probe::check()?;
     let _lock = Lock::take(&request.vardir)?;
+    if let Some(recovered) = merge::recover(&request.vardir).map_err(ApplyError::Recovery)? {
+        watch(Event::Recovered { recovered: &recovered });
+    }
     let mut plan = Plan::open(request.plan)?;
     check_owner(&plan, request)?;
     let history = History::of(&request.vardir);
@@ -83,7 +89,8 @@ pub fn apply(request: &Applying<'_>) -> Result<Run, ApplyError> {
     run.internal.push(Step::new("extract", None, started, extracting, usage));
 
     let merging = Instant::now();
-    let merged = merge::merge(&changes, &files, began);
+    let source = Source { run: run.id, part: 0, vardir: &request.vardir, from: &files, began };
+    let merged = merge::merge(&changes, &source);
     run.internal.push(Step::new("merge", None, started, merging, Usage::timed(merging.elapsed())));
     run.merged = merged.is_ok();
     run.seconds = started.elapsed().as_secs_f64();

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path};
 
-use crate::disco::changes::{Change, Entry, names_in, read_entry};
+use crate::disco::changes::{Change, Entry, View, names_in, read_entry};
 use crate::disco::plan::{Moved, Plan, PlanError, State, failed};
 
 /// Checks a plan by itself: every path is one of a host, none leads through another one of the plan that is no
@@ -93,6 +93,9 @@ pub(super) fn check_host(changes: &[Change]) -> Result<Vec<Change>, PlanError> {
     for change in changes {
         let path = &change.path.0;
         let live = read_live(path)?;
+        if let Some(other) = false_link(change, changes)? {
+            moved.0.push((other, "is not the file that the run linked to"));
+        }
         match differs(change.before.as_ref(), live.as_ref()) {
             Some(why) => moved.0.push((path.clone(), why)),
             None => fresh.push(Change { before: live, ..change.clone() }),
@@ -112,6 +115,26 @@ pub(super) fn check_host(changes: &[Change]) -> Result<Vec<Change>, PlanError> {
     if moved.0.is_empty() { Ok(fresh) } else { Err(PlanError::Moved(moved)) }
 }
 
+/// A name that a new file is said to share, and whose file is another one; so nothing is linked that was not shown.
+fn false_link(change: &Change, changes: &[Change]) -> Result<Option<std::path::PathBuf>, PlanError> {
+    let Some(after) = &change.after else { return Ok(None) };
+    let alike = |other: &Entry| {
+        (other.mode, other.ids, &other.md5, &other.target)
+            == (after.mode, after.ids, &after.md5, &after.target)
+    };
+    for other in &after.linked {
+        let path = &other.0;
+        let holds = match changes.binary_search_by(|change| change.path.0.cmp(path)) {
+            Ok(number) => changes[number].after.as_ref().is_some_and(alike),
+            Err(_) => is_host_path(path) && read_live(path)?.as_ref().is_some_and(alike),
+        };
+        if !holds {
+            return Ok(Some(path.clone()));
+        }
+    }
+    Ok(None)
+}
+
 /// What lies at a path of the host; none: nothing, or the way to it leads over a link.
 fn read_live(path: &Path) -> Result<Option<Entry>, PlanError> {
     let over_link = path
@@ -126,7 +149,7 @@ fn read_live(path: &Path) -> Result<Option<Entry>, PlanError> {
         }
         Err(error) => return Err(failed("look at", path)(error)),
     };
-    let read = read_entry(path, &found, std::os::unix::fs::MetadataExt::dev(&found));
+    let read = read_entry(path, &found, std::os::unix::fs::MetadataExt::dev(&found), View::Live);
     let (entry, _) = read.map_err(|error| failed("read", path)(io::Error::other(error)))?;
     Ok(Some(entry))
 }

@@ -13,7 +13,7 @@ use nix::sys::time::TimeSpec;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::disco::changes::{Entry, read_entry, unescape};
+use crate::disco::changes::{Entry, View, read_entry, unescape};
 use crate::disco::plan::check::check_paths;
 use crate::disco::plan::{DIGEST, Head, PlanError, SCHEMA, State, Times, failed};
 
@@ -139,7 +139,7 @@ impl Plan {
             let Some(after) = &change.after else { continue };
             let at = below(number);
             let found = fs::symlink_metadata(&at).map_err(failed("look at", &at))?;
-            let read = read_entry(&at, &found, 0);
+            let read = read_entry(&at, &found, 0, View::Live);
             let (made, _) = read.map_err(|error| failed("look at", &at)(io::Error::other(error)))?;
             if !is_what_it_shows(&made, after) {
                 lied = Some(change.path.clone());

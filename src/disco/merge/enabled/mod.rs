@@ -26,6 +26,7 @@ use self::journal::{Journal, Phase, Plan, Side};
 use self::reach::step;
 use super::{MergeError, Recovered, Source, Undoable};
 use crate::disco::changes::Change;
+use crate::disco::dance::with_causes;
 
 /// Merges changes, sorted by path, into the host.
 ///
@@ -68,12 +69,17 @@ pub(crate) fn recover(vardir: &Path) -> Result<Option<Recovered>, MergeError> {
         Err(MergeError::Journal { .. }) if phase == Phase::Staging => Vec::new(),
         plans => plans?,
     };
-    let recovered = |how| plans.first().map(|plan| Recovered { run: plan.run, how });
-    match phase {
-        Phase::Staging => clean(&current, &plans).map(|()| recovered("undone")),
-        Phase::Forward => finish(vardir, &current, &plans).map(|()| recovered("finished")),
-        Phase::Backward => take_back(vardir, &current, &plans).map(|()| recovered("undone")),
-    }
+    let (outcome, how, otherwise) = match phase {
+        Phase::Staging => (clean(&current, &plans), "undone", None),
+        Phase::Forward => (finish(vardir, &current, &plans), "finished", Some("undone")),
+        Phase::Backward => (take_back(vardir, &current, &plans), "undone", Some("finished")),
+    };
+    let (how, because) = match (outcome, otherwise) {
+        (Ok(()), _) => (how, None),
+        (Err(failure @ MergeError::NotUndone { .. }), _) | (Err(failure), None) => return Err(failure),
+        (Err(failure), Some(otherwise)) => (otherwise, Some(with_causes(&failure))),
+    };
+    Ok(plans.first().map(|plan| Recovered { run: plan.run, how, because }))
 }
 
 /// What a rollback would change. The caller holds the lock.

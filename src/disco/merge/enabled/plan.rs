@@ -225,7 +225,9 @@ impl Planner<'_> {
         if old.flags != 0 {
             return Err(MergeError::Immutable { path: parent.to_owned() });
         }
-        let new = step("look at the new", parent, Style::of(&self.merged(parent), View::Merged))?;
+        // It is no change itself: nothing but its time is taken over.
+        let merged = step("look at the new", parent, fs::symlink_metadata(self.merged(parent)))?;
+        let new = old.with_time_of(&merged);
         let work = Work::Style { old: Box::new(old), new: Box::new(new), content: false };
         self.add(parent, work)
     }

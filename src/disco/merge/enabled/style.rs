@@ -1,6 +1,6 @@
 //! How an inode looks from outside: owner, mode, attributes, time of modification, flags. Read, written down, put on.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -43,6 +43,11 @@ impl Style {
     pub(super) fn look(&self) -> Look {
         let Style { mode, ids, attributes, flags, .. } = self;
         Look { mode: *mode, ids: *ids, attributes: attributes.clone(), flags: *flags }
+    }
+
+    /// The same with another time of modification.
+    pub(super) fn with_time_of(&self, found: &Metadata) -> Self {
+        Style { modified: (found.mtime(), found.mtime_nsec()), ..self.clone() }
     }
 
     /// Whether two look the same, but for their times.
