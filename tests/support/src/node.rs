@@ -205,6 +205,13 @@ impl Drop for Node {
             }
             std::thread::park_timeout(Duration::from_millis(2));
         }
+        let directory = self._directory.path();
+        if fs::remove_dir_all(directory).is_err() {
+            // Something in it was made immutable; removing it is tried once more after this.
+            let mut release = Command::new("chattr");
+            release.args(["-R", "-f", "-i", "-a"]).arg(directory);
+            let _ = release.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        }
     }
 }
 
@@ -219,7 +226,7 @@ mod tests {
             let directory = node._directory.path().to_owned();
             let first = node.first;
             let said = node
-                .shell("hostname; ls /sys/class/net; echo $$ > /etc/mark; ls /proc | grep -c '^[0-9]'")
+                .shell("hostname; ls /sys/class/net; echo $$ > /etc/mark; chattr +i /etc/mark; ls /proc | grep -c '^[0-9]'")
                 .unwrap();
             let said = String::from_utf8(said.stdout).unwrap();
             assert!(said.starts_with("n1.example\nlo\n"), "{said}");
