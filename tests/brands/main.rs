@@ -375,7 +375,10 @@ fn an_audit_only_appliance_cannot_change_its_host() {
         fs::read(binary).unwrap().windows(text.len()).any(|window| window == text.as_bytes())
     };
     let acme = built::dist("acme").unwrap().join("acme-disco");
-    assert!(holds(&acme, "disco-journal-1") && !holds(&auditor, "disco-journal-1"), "the merge is in the binary");
+    assert!(
+        holds(&acme, "disco-journal-1") && !holds(&auditor, "disco-journal-1"),
+        "the merge is in the binary"
+    );
 
     let deb = built::one_file(&scratch.path().join("auditor"), ".deb").unwrap();
     let unpacked = scratch.path().join("unpacked");

@@ -277,6 +277,10 @@ fn mount_proc(root: &Path) -> Result<(), MountError> {
     let at = root.join("proc");
     let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     mount(Some("proc"), &at, Some("proc"), flags, None::<&str>).map_err(failed("mount proc on", &at))?;
+    if pid_max_is_of_the_namespace() {
+        let ceiling = at.join("sys/kernel/pid_max");
+        std::fs::write(&ceiling, MOST_PROCESSES).map_err(io_failed("write", &ceiling))?;
+    }
     for part in PROC_READ_ONLY.iter().map(|part| at.join(part)).filter(|part| part.exists()) {
         bind_read_only(&part, &part, MsFlags::MS_NODEV)?;
     }
@@ -289,6 +293,17 @@ fn mount_proc(root: &Path) -> Result<(), MountError> {
         }
     }
     Ok(())
+}
+
+/// Process numbers of a noop, beyond which the kernel starts no process: whatever a script does before the client's watch
+/// sees it, most of the machine's numbers are left to the machine.
+const MOST_PROCESSES: &str = "16384";
+
+/// Whether `pid_max` is a setting of each pid namespace, as since Linux 6.14; before, it was the machine's.
+fn pid_max_is_of_the_namespace() -> bool {
+    let release = rustix::system::uname();
+    let mut numbers = release.release().to_str().unwrap_or_default().split(['.', '-']).map(str::parse::<u32>);
+    matches!((numbers.next(), numbers.next()), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (6, 14))
 }
 
 /// Makes a `/dev` of harmless devices, private terminals and shared memory.

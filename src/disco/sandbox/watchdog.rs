@@ -19,6 +19,9 @@ use crate::disco::limits::{self, Limits, OverLimit};
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 const LONGEST_WAIT: Duration = Duration::from_millis(200);
 
+/// From so many processes on, a program may be one that starts more and more of them.
+const CROWD: usize = 16;
+
 /// How long processes have to go away once they were killed.
 const KILL: Duration = Duration::from_secs(10);
 
@@ -36,6 +39,7 @@ pub(super) struct Watchdog<'a> {
     uppers: Vec<PathBuf>,
     shared_memory: PathBuf,
     started: Instant,
+    urgent: Option<Urgent>,
     next: Instant,
     wait: Duration,
     output: u64,
@@ -43,6 +47,30 @@ pub(super) struct Watchdog<'a> {
     measure_below: u64,
     /// What the layers may hold: as set, but never so much that the disk fills up.
     scratch_limit: Option<u64>,
+}
+
+/// While this lives, the client is scheduled before all ordinary processes: who has to end thousands of them must not
+/// wait for its turn among them.
+struct Urgent;
+
+impl Urgent {
+    /// None where this user may not.
+    fn be() -> Option<Self> {
+        schedule(libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, 1).then_some(Urgent)
+    }
+}
+
+impl Drop for Urgent {
+    fn drop(&mut self) {
+        schedule(libc::SCHED_OTHER, 0);
+    }
+}
+
+/// Chooses how this process is scheduled; its children are scheduled as ever.
+fn schedule(policy: libc::c_int, priority: libc::c_int) -> bool {
+    let parameter = libc::sched_param { sched_priority: priority };
+    // SAFETY: the parameter is a live value of the right type, and 0 is this process.
+    unsafe { libc::sched_setscheduler(0, policy, &parameter) == 0 }
 }
 
 impl<'a> Watchdog<'a> {
@@ -64,6 +92,7 @@ impl<'a> Watchdog<'a> {
             uppers,
             shared_memory: root.join("dev/shm"),
             started: now,
+            urgent: None,
             next: now + FIRST_LOOK,
             wait: FIRST_LOOK,
             output: 0,
@@ -104,6 +133,9 @@ impl<'a> Watchdog<'a> {
             return Err(OverLimit::new(&limits::TIME, "ran", limits.time.value.to_string()));
         }
         let processes = descendants(self.init);
+        if processes.len() > CROWD && self.urgent.is_none() {
+            self.urgent = Urgent::be();
+        }
         if limits.processes.value.amount.is_some_and(|limit| processes.len() as u64 > limit) {
             let limit = format!("{} processes", limits.processes.value);
             return Err(OverLimit::new(&limits::PROCESSES, "started", limit));
