@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -66,6 +66,12 @@ Examples:
   cargo xtask demo --shell --universe mine           dance to it
   echo 'acme-disco dance --noop' | cargo xtask demo --shell")]
     Demo(Demo),
+    /// Measure the product beside the same work done bare, and write the ratios to docs/benchmarks.md
+    #[command(after_help = "\
+Examples:
+  cargo xtask bench dance             sandbox, noop, diff and merge, on a throw-away node
+  cargo xtask bench dance --runs 40   more often, for quieter medians")]
+    Bench(Bench),
     /// Install what building and testing needs from this machine's package manager
     Setup,
     /// Check the house rules that no compiler checks: dependency direction, who prints, where `unsafe` may be
@@ -82,6 +88,21 @@ pub(crate) struct Demo {
     /// Serve this universe instead of a copy of examples/universe
     #[arg(long, value_name = "DIR")]
     pub(crate) universe: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// What to measure
+    pub(crate) what: BenchWhat,
+    /// How often each of the quick things is done; long ones are done less often
+    #[arg(long, default_value_t = 12)]
+    pub(crate) runs: usize,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum BenchWhat {
+    /// The client: sandbox, noop, diff, merge
+    Dance,
 }
 
 #[derive(Debug, Default, Args)]

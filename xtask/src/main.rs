@@ -1,5 +1,6 @@
 //! The project's own commands.
 
+mod bench;
 mod brand_block;
 mod brand_crate;
 mod build;
@@ -48,6 +49,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Rebrand(arguments) => matrix::rebrand(&project, arguments),
         Command::Spec(arguments) => spec_command::run(&project, &arguments.command),
         Command::Demo(arguments) => demo::run(&project, arguments),
+        Command::Bench(arguments) => bench::run(&project, arguments),
         Command::Setup => setup::run(),
         Command::Tidy => tidy::run(&project),
         Command::Test => test::run(&project),

@@ -15,6 +15,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use nix::sched::CloneFlags;
 use tempfile::TempDir;
 
 use crate::node_root;
@@ -177,10 +178,32 @@ impl Node {
     /// # Errors
     /// The network cannot be entered, or what was done there failed.
     pub fn in_network<T: Send>(&self, doing: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        let network = fs::File::open(format!("/proc/{}/ns/net", self.first))?;
+        self.on_a_thread_in(&["net"], doing)
+    }
+
+    /// Does something of this process inside the node, on a thread of its own: paths are the node's, and so is whatever
+    /// the thread starts.
+    ///
+    /// # Errors
+    /// The node cannot be entered, or what was done there failed.
+    pub fn inside<T: Send>(&self, doing: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        self.on_a_thread_in(&["pid", "ipc", "uts", "net", "mnt"], doing)
+    }
+
+    fn on_a_thread_in<T: Send>(
+        &self,
+        namespaces: &[&str],
+        doing: impl FnOnce() -> Result<T> + Send,
+    ) -> Result<T> {
+        let open = |name: &&str| fs::File::open(format!("/proc/{}/ns/{name}", self.first));
+        let namespaces = namespaces.iter().map(open).collect::<std::io::Result<Vec<_>>>()?;
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
-                nix::sched::setns(network, nix::sched::CloneFlags::CLONE_NEWNET)?;
+                // A thread that shares its root directory with others may not change it.
+                nix::sched::unshare(CloneFlags::CLONE_FS)?;
+                for namespace in namespaces {
+                    nix::sched::setns(namespace, CloneFlags::empty())?;
+                }
                 doing()
             });
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
