@@ -2,12 +2,14 @@
 //!
 //! Only this module prints, reads the environment or chooses exit codes. Libraries return values and emit events.
 
+mod attempt;
 mod buildinfo;
 mod dance;
 mod doctor;
 pub mod error;
 pub mod exit;
 mod explain;
+mod fs;
 mod history;
 mod manual;
 mod module;
@@ -19,6 +21,7 @@ mod report;
 mod rollback;
 mod server;
 mod settings;
+mod sh;
 mod shadow;
 
 use std::ffi::OsString;
@@ -43,6 +46,7 @@ Examples:
   param dump     the parameters of this node
   module init x  begin a module of your own
   rollback       undo the last live run
+  try -- make    what does any command change?
   report         what did each step of the last run use?
   history        which runs were there?
   buildinfo      what was fixed when this binary was built?"
@@ -59,6 +63,9 @@ enum Command {
     Param(param::Arguments),
     Plan(plan::Arguments),
     Module(module::Arguments),
+    Fs(fs::Arguments),
+    Sh(sh::Arguments),
+    Try(attempt::Arguments),
     Report(report::Arguments),
     History(history::Arguments),
     Rollback(rollback::Arguments),
@@ -66,17 +73,20 @@ enum Command {
     Server(server::Arguments),
     Completions(manual::CompletionArguments),
     Man(manual::ManArguments),
+    /// Read standard input to its end; a restricted shell cannot redirect to /dev/null
+    #[command(hide = true)]
+    Shutup,
 }
 
 /// Runs one command line and returns its exit code.
 pub fn run(appliance: &Appliance, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let brand = &appliance.brand;
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
-    if let Some(code) = shadow::answer(brand, &arguments) {
+    if let Some(code) = shadow::answer(&arguments) {
         return code;
     }
-    if let Some(command) = original_command(arguments.first()) {
-        arguments.insert(1, command.into());
+    if let Some(commands) = original_command(arguments.first()) {
+        arguments.splice(1..1, commands.map(OsString::from));
     }
     let grammar = CommandLine::command()
         .name(brand.binary)
@@ -101,6 +111,10 @@ pub fn run(appliance: &Appliance, arguments: impl IntoIterator<Item = OsString>)
         Command::Module(arguments) => module::run(appliance, &arguments),
         Command::Param(arguments) => param::run(appliance, &arguments),
         Command::Plan(arguments) => plan::run(appliance, &arguments),
+        Command::Fs(arguments) => fs::run(appliance, &arguments),
+        Command::Sh(arguments) => sh::run(appliance, &arguments),
+        Command::Try(arguments) => attempt::run(appliance, &arguments),
+        Command::Shutup => attempt::swallow(),
         Command::Report(arguments) => report::run(appliance, &arguments),
         Command::History(arguments) => history::run(appliance, &arguments),
         Command::Rollback(arguments) => rollback::run(appliance, &arguments),
@@ -118,11 +132,15 @@ pub fn run(appliance: &Appliance, arguments: impl IntoIterator<Item = OsString>)
     }
 }
 
-/// The command that is meant where the client is called by a name of the original: `disco-param` is `param`.
-fn original_command(called: Option<&OsString>) -> Option<&'static str> {
+/// The command that is meant where the client is called by a name of the original: `disco-fs-mount` is `fs mount`.
+fn original_command(called: Option<&OsString>) -> Option<impl Iterator<Item = &'static str> + use<>> {
     let name = Path::new(called?).file_name()?;
     let original = ORIGINAL_COMMANDS.iter().find(|original| name == **original)?;
-    original.strip_prefix("disco-")
+    let command = match original.strip_prefix("disco-")? {
+        "ball" => "module",
+        command => command,
+    };
+    Some(command.split('-'))
 }
 
 fn report_error(error: &CommandError) {

@@ -44,7 +44,7 @@ pub(super) struct Lines {
     colour: Colour,
     diffs: bool,
     progress: Progress,
-    out: io::StdoutLock<'static>,
+    out: Box<dyn Write>,
     broken: Option<io::Error>,
 }
 
@@ -52,7 +52,15 @@ impl Lines {
     /// Lines on standard output; `diffs` decides whether contents are shown.
     pub(super) fn on_stdout(diffs: bool) -> Self {
         let out = io::stdout().lock();
-        Lines { colour: Colour::of(&out), diffs, progress: Progress::on_stderr(), out, broken: None }
+        let colour = Colour::of(&out);
+        Lines { colour, diffs, progress: Progress::on_stderr(), out: Box::new(out), broken: None }
+    }
+
+    /// The same on standard error, where standard output belongs to somebody else.
+    pub(super) fn on_stderr(diffs: bool) -> Self {
+        let out = io::stderr();
+        let colour = Colour::of(&out);
+        Lines { colour, diffs, progress: Progress::on_stderr(), out: Box::new(out), broken: None }
     }
 
     /// One line with its prefix: `info`, `warning`, `error` or `report`.

@@ -7,19 +7,17 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use crate::brand::Brand;
-use crate::disco::sandbox::ORIGINAL_COMMANDS;
 use crate::disco::sandbox::shadow::{self, Answer, Call, HeldBack, NOW_VARIABLE, OUTPUT_VARIABLE};
 
-/// Answers for the command whose place this process took; none if it was called by its own name, or on the host.
-pub(super) fn answer(brand: &Brand, arguments: &[OsString]) -> Option<ExitCode> {
+/// Answers for the command whose place this process took; none if it is the client itself.
+pub(super) fn answer(arguments: &[OsString]) -> Option<ExitCode> {
+    // By what is executed, not by its name: a command of a host may have ours.
+    if !shadow::is_this_process() {
+        return None;
+    }
     // Not what the caller says (`exec -a`), but what was executed.
     let executed = rustix::param::linux_execfn().to_string_lossy().into_owned();
     let name = Path::new(&executed).file_name()?.to_string_lossy().into_owned();
-    let ours = name == brand.binary || ORIGINAL_COMMANDS.contains(&name.as_str());
-    if ours || !shadow::inside_sandbox() {
-        return None;
-    }
     let arguments = arguments.get(1..).unwrap_or_default();
     let mut argv = vec![name.clone()];
     argv.extend(arguments.iter().map(|argument| argument.to_string_lossy().into_owned()));

@@ -68,6 +68,19 @@ impl Change {
     }
 }
 
+/// How many paths were created, modified and deleted, in words.
+pub fn counted<'a>(changes: impl Iterator<Item = &'a Change>) -> String {
+    let (mut created, mut modified, mut deleted) = (0, 0, 0);
+    for change in changes {
+        match change.kind() {
+            Kind::Created => created += 1,
+            Kind::Modified => modified += 1,
+            Kind::Deleted => deleted += 1,
+        }
+    }
+    format!("{created} created, {modified} modified, {deleted} deleted")
+}
+
 /// A path of the host, any bytes; as text, what a terminal or JSON cannot hold is escaped as `\xNN`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HostPath(pub PathBuf);

@@ -293,7 +293,8 @@ fn parse_rule(line: &str) -> Result<Rule, &'static str> {
 }
 
 /// The directories of commands; a link to another one, as `/bin` on merged systems, is left out.
-fn command_dirs() -> impl Iterator<Item = &'static Path> {
+/// Directories in which commands are, as a shell with the PATH of scripts looks through them.
+pub(crate) fn command_dirs() -> impl Iterator<Item = &'static Path> {
     COMMAND_DIRS
         .iter()
         .map(Path::new)

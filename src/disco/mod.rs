@@ -4,6 +4,7 @@
 //! rsync fetches. Nothing here prints, reads the environment or knows a brand: callers hand values in and get
 //! [`dance::Event`]s and a [`report::Run`] back.
 
+pub mod attempt;
 pub mod changes;
 pub mod check;
 pub mod commands;
@@ -27,6 +28,7 @@ pub mod report;
 pub mod rollback;
 pub mod sandbox;
 pub mod secrets;
+pub mod session;
 pub mod settings;
 mod spin;
 mod tree;
@@ -41,4 +43,14 @@ pub enum Mode {
     Noop,
     /// The running system is within reach, and the changes are merged if nothing failed.
     Live,
+}
+
+impl Mode {
+    /// Its name for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Noop => "noop",
+            Mode::Live => "live",
+        }
+    }
 }

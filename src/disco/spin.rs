@@ -20,10 +20,10 @@ use crate::disco::tree::{self, TreeError};
 const LONGEST_OUTPUT: usize = 64 << 20;
 
 /// Interpreter of templates, and of scripts that name none.
-const BASH: &str = "/bin/bash";
+pub(crate) const BASH: &str = "/bin/bash";
 
 /// PATH of scripts and templates behind the original's commands: no caller's habits get in.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Why a module did not get to its end.
 #[derive(Debug, thiserror::Error)]
@@ -201,7 +201,7 @@ impl Stage<'_> {
         if self.mode == Mode::Noop {
             environment.push(("NOOP".to_owned(), "true".to_owned()));
         }
-        Program { argv, environment }
+        Program { argv, environment, directory: "/".into() }
     }
 }
 
@@ -220,7 +220,7 @@ fn ending(exit: i32) -> String {
 }
 
 /// What runs a script: its own `#!` line, one argument included as the kernel does it, or bash.
-fn interpreter(script: &Path) -> io::Result<Vec<PathBuf>> {
+pub(crate) fn interpreter(script: &Path) -> io::Result<Vec<PathBuf>> {
     let mut head = Vec::new();
     fs::File::open(script)?.take(256).read_to_end(&mut head)?;
     let line = head

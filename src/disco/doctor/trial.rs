@@ -62,7 +62,7 @@ fn try_one(patient: &Patient<'_>) -> Result<[Duration; 3], SandboxError> {
     })?;
     let mut sandbox = Sandbox::open(Mode::Noop, scratch, &parameters, commands)?;
     let set_up = began.elapsed();
-    let program = Program { argv: vec!["/bin/true".into()], environment: Vec::new() };
+    let program = Program { argv: vec!["/bin/true".into()], environment: Vec::new(), directory: "/".into() };
     let began = Instant::now();
     sandbox.run(&program, OutputUse::Shown, &mut |_| {})?;
     let used = began.elapsed();

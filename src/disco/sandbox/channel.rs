@@ -22,8 +22,13 @@ const PACKET: usize = 128 * 1024;
 /// From the client to init.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Request {
-    /// Execute a program; its standard output and error come beside the packet, in this order.
-    Run(Program),
+    /// Execute a program; its streams come beside the packet: input (without it, the program has none), output, error.
+    Run {
+        /// What to execute.
+        program: Program,
+        /// Whether its input is a terminal that it is to control.
+        terminal: bool,
+    },
 }
 
 /// A program to execute inside the sandbox, with everything it gets to see.
@@ -33,6 +38,8 @@ pub struct Program {
     pub argv: Vec<PathBuf>,
     /// The whole environment.
     pub environment: Vec<(String, String)>,
+    /// Where it starts.
+    pub directory: PathBuf,
 }
 
 /// From init to the client.
@@ -40,6 +47,16 @@ pub struct Program {
 pub(super) enum Reply {
     /// The sandbox stands. The socket on which shadows call comes beside the packet.
     Ready,
+    /// Of a sandbox that stands, to whoever connects: the root, the scratch directory and the socket on which shadows call
+    /// come beside the packet.
+    Standing {
+        /// Mount points of the overlays, and their directories relative to the scratch directory.
+        layers: Vec<(PathBuf, PathBuf)>,
+        /// Paths of the commands whose calls are judged.
+        shadows: Vec<PathBuf>,
+        /// What the sandbox shows less faithfully than one would expect.
+        notes: Vec<String>,
+    },
     /// The sandbox could not be put together.
     SetUpFailed(String),
     /// The program ended, or never started.

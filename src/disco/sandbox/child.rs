@@ -5,13 +5,14 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -20,7 +21,7 @@ use crate::disco::report::Usage;
 use crate::disco::sandbox::channel::{Channel, Program, Reply, Request};
 use crate::disco::sandbox::confine::Confinement;
 use crate::disco::sandbox::plan::{MountPlan, RunDirs};
-use crate::disco::sandbox::{calls, mount};
+use crate::disco::sandbox::{calls, mount, terminal};
 
 /// Everything the child needs to know; it gets a copy of the client's memory.
 pub(super) struct Blueprint<'a> {
@@ -29,10 +30,22 @@ pub(super) struct Blueprint<'a> {
     pub(super) dirs: &'a RunDirs,
     /// This program: it stands in for commands that are held back, and is the original's commands. A path of the host.
     pub(super) client: &'a Path,
+    /// How to stay without the client; none: the sandbox ends with it.
+    pub(super) stay: Option<Stay<'a>>,
+}
+
+/// What a sandbox needs that stands until it is taken down.
+pub(super) struct Stay<'a> {
+    /// Where others come to it; bound, not yet listening.
+    pub(super) listener: &'a OwnedFd,
+    /// Its scratch directory.
+    pub(super) scratch: &'a OwnedFd,
+    /// Paths of the commands whose calls are judged by whoever is its client.
+    pub(super) shadows: &'a [PathBuf],
 }
 
 /// Starts the process inside and returns its pid; it speaks first, see [`Reply::Ready`].
-pub(super) fn start(blueprint: &Blueprint, inner: Channel) -> io::Result<Pid> {
+pub(super) fn start(blueprint: &Blueprint, inner: &Channel) -> io::Result<Pid> {
     let namespaces = match blueprint.mode {
         Mode::Noop => {
             libc::CLONE_NEWNS
@@ -60,7 +73,7 @@ pub(super) fn start(blueprint: &Blueprint, inner: Channel) -> io::Result<Pid> {
     match pid {
         -1 => Err(io::Error::last_os_error()),
         0 => {
-            let code = live_inside(blueprint, &inner, client);
+            let code = live_inside(blueprint, inner, client);
             // SAFETY: `_exit` ends the copy without running what the client registered for its own end.
             unsafe { libc::_exit(code) }
         }
@@ -72,6 +85,9 @@ fn live_inside(blueprint: &Blueprint, channel: &Channel, client: u32) -> libc::c
     let ready = set_up(blueprint, client);
     match ready {
         Ok(inside) => {
+            if let Some(stay) = &blueprint.stay {
+                return stand(blueprint, stay, channel, &inside).unwrap_or(1);
+            }
             if channel.send(&Reply::Ready, &[inside.calls.as_raw_fd()]).is_err() {
                 return 1;
             }
@@ -93,9 +109,11 @@ struct Inside {
 }
 
 fn set_up(blueprint: &Blueprint, client: u32) -> Result<Inside, Box<dyn std::error::Error>> {
-    die_with_parent()?;
-    if blueprint.mode == Mode::Live && nix::unistd::getppid().as_raw() as u32 != client {
-        return Err("the client is gone".into());
+    if blueprint.stay.is_none() {
+        die_with_parent()?;
+        if blueprint.mode == Mode::Live && nix::unistd::getppid().as_raw() as u32 != client {
+            return Err("the client is gone".into());
+        }
     }
     nix::unistd::setsid()?;
     mount::make_private()?;
@@ -200,8 +218,10 @@ fn bring_up_loopback() -> io::Result<()> {
 fn serve(mode: Mode, channel: &Channel, confinement: Option<&Arc<Confinement>>) -> libc::c_int {
     loop {
         match channel.receive::<Request>() {
-            Ok(Some((Request::Run(program), descriptors))) => {
-                let outcome = execute(&program, descriptors, confinement).map_err(|why| why.to_string());
+            Ok(Some((Request::Run { program, terminal }, descriptors))) => {
+                let outcome = spawn(&program, terminal, descriptors, confinement)
+                    .and_then(|(child, started)| wait_among_orphans(child, started))
+                    .map_err(|why| why.to_string());
                 end_what_is_left(mode);
                 if channel.send(&Reply::Ended(outcome), &[]).is_err() {
                     return 1;
@@ -213,11 +233,17 @@ fn serve(mode: Mode, channel: &Channel, confinement: Option<&Arc<Confinement>>) 
     }
 }
 
-fn execute(
+/// Starts a program with the streams that came for it: input, output and error, or only the last two.
+fn spawn(
     program: &Program,
-    descriptors: Vec<OwnedFd>,
+    terminal: bool,
+    mut descriptors: Vec<OwnedFd>,
     confinement: Option<&Arc<Confinement>>,
-) -> io::Result<Usage> {
+) -> io::Result<(Child, Instant)> {
+    let stdin = match descriptors.len() {
+        3 => Stdio::from(descriptors.remove(0)),
+        _ => Stdio::null(),
+    };
     let [stdout, stderr]: [OwnedFd; 2] = descriptors.try_into().map_err(|_| {
         io::Error::new(io::ErrorKind::InvalidInput, "a program needs an output and an error stream")
     })?;
@@ -227,8 +253,8 @@ fn execute(
         .args(arguments)
         .env_clear()
         .envs(program.environment.iter().map(|(name, value)| (name, value)))
-        .current_dir("/")
-        .stdin(Stdio::null())
+        .current_dir(&program.directory)
+        .stdin(stdin)
         .stdout(File::from(stdout))
         .stderr(File::from(stderr));
     let confinement = confinement.cloned();
@@ -236,27 +262,175 @@ fn execute(
     unsafe {
         command.pre_exec(move || {
             nix::unistd::setsid()?;
+            if terminal {
+                terminal::control()?;
+            }
             die_with_parent()?;
             keep_only_standard_streams()?;
             confinement.as_deref().map_or(Ok(()), Confinement::apply)
         })
     };
     let started = Instant::now();
-    let child = command.spawn()?;
-    // It holds the pipes' other ends, whose readers wait for the last one to be closed.
-    drop(command);
-    wait_among_orphans(child, started)
+    // The command holds the pipes' other ends, whose readers wait for the last one to be closed; it ends here.
+    Ok((command.spawn()?, started))
 }
 
-/// A descriptor that can be read once a child ended; pidfd_open(2).
-pub(crate) fn watch_end(child: &Child) -> io::Result<OwnedFd> {
-    // SAFETY: plain integers. The child is not yet waited for, so the number is its own.
-    let opened = unsafe { libc::syscall(libc::SYS_pidfd_open, child.id() as libc::pid_t, 0) };
-    match opened {
+/// Stays without the client: serves whoever connects, each by a process of its own, until it is killed.
+fn stand(blueprint: &Blueprint, stay: &Stay, client: &Channel, inside: &Inside) -> io::Result<libc::c_int> {
+    let root = File::open("/")?;
+    // The peer's credentials are those of whoever listens: by them the process is found that is to be ended.
+    nix::sys::socket::listen(stay.listener, nix::sys::socket::Backlog::new(16)?)?;
+    // Nobody here waits for the processes that serve, nor for the orphans that the first process inherits.
+    end_of_children(libc::SIG_IGN);
+    client.send(&Reply::Ready, &[])?;
+    let layers = blueprint.plan.layers().map(|layer| {
+        let below = layer.dir.strip_prefix(&blueprint.dirs.scratch).unwrap_or(&layer.dir);
+        (layer.at.clone(), below.to_owned())
+    });
+    let greeting = Reply::Standing {
+        layers: layers.collect(),
+        shadows: stay.shadows.to_vec(),
+        notes: blueprint.plan.notes.clone(),
+    };
+    let descriptors = [root.as_raw_fd(), stay.scratch.as_raw_fd(), inside.calls.as_raw_fd()];
+    let own_user = nix::unistd::geteuid().as_raw();
+    loop {
+        let connected =
+            nix::sys::socket::accept4(stay.listener.as_raw_fd(), nix::sys::socket::SockFlag::SOCK_CLOEXEC);
+        let connected = match connected {
+            // SAFETY: the kernel just made this descriptor for this process.
+            Ok(descriptor) => unsafe { OwnedFd::from_raw_fd(descriptor) },
+            Err(nix::errno::Errno::EINTR | nix::errno::Errno::ECONNABORTED) => continue,
+            Err(errno) => return Err(errno.into()),
+        };
+        let peer = nix::sys::socket::getsockopt(&connected, nix::sys::socket::sockopt::PeerCredentials)?;
+        if peer.uid() != own_user {
+            continue;
+        }
+        // SAFETY: this process has one thread, so the copy may do what it could do before.
+        if unsafe { libc::fork() } == 0 {
+            end_of_children(libc::SIG_DFL);
+            let channel = Channel::over(connected);
+            let served = die_with_parent()
+                .and_then(|()| channel.send(&greeting, &descriptors))
+                .map(|()| serve_a_guest(&channel, inside.confinement.as_ref()));
+            // SAFETY: ends the copy without running what the original registered for its own end.
+            unsafe { libc::_exit(served.unwrap_or(1)) }
+        }
+    }
+}
+
+/// What the kernel does about children that end: keeps them to be waited for, or forgets them.
+fn end_of_children(action: libc::sighandler_t) {
+    // SAFETY: sets one of the two predefined actions.
+    unsafe { libc::signal(libc::SIGCHLD, action) };
+}
+
+/// Executes programs for a client of a standing sandbox. What they leave running stays; a client that goes away takes
+/// its running program along.
+fn serve_a_guest(channel: &Channel, confinement: Option<&Arc<Confinement>>) -> libc::c_int {
+    while let Ok(Some((Request::Run { program, terminal }, descriptors))) = channel.receive::<Request>() {
+        let outcome = match spawn(&program, terminal, descriptors, confinement) {
+            Ok((child, started)) => match ended_before_the_client(channel, &child) {
+                Ok(true) => wait_for(child, started),
+                // The program was told to die with this process.
+                Ok(false) => return 1,
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(error),
+        };
+        if channel.send(&Reply::Ended(outcome.map_err(|why| why.to_string())), &[]).is_err() {
+            return 1;
+        }
+    }
+    0
+}
+
+/// Waits until a program ended, or the client went away.
+fn ended_before_the_client(channel: &Channel, child: &Child) -> io::Result<bool> {
+    let end = watch_end(child)?;
+    let mut polled =
+        [PollFd::new(end.as_fd(), PollFlags::POLLIN), PollFd::new(channel.as_fd(), PollFlags::empty())];
+    loop {
+        match poll(&mut polled, PollTimeout::NONE) {
+            Ok(_) => return Ok(polled[0].any().unwrap_or(false)),
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// A descriptor that can be read once a process ended; pidfd_open(2).
+pub(super) fn pidfd(process: libc::pid_t) -> io::Result<OwnedFd> {
+    // SAFETY: plain integers.
+    match unsafe { libc::syscall(libc::SYS_pidfd_open, process, 0) } {
         -1 => Err(io::Error::last_os_error()),
         // SAFETY: the kernel just made this descriptor for this process.
         descriptor => Ok(unsafe { OwnedFd::from_raw_fd(descriptor as libc::c_int) }),
     }
+}
+
+/// Kills the process of a descriptor; pidfd_send_signal(2).
+pub(super) fn kill_by(process: &OwnedFd) -> io::Result<()> {
+    // SAFETY: plain integers and no information beside the signal.
+    let sent = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            process.as_raw_fd(),
+            libc::SIGKILL,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+    if sent == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Does something in a copy of this process that has a session of its own, none of the caller's streams, and no
+/// descriptors but `kept`; waits until the copy ended, not for what it started.
+pub(super) fn detached(kept: &[RawFd], doing: impl FnOnce()) -> io::Result<()> {
+    // SAFETY: this process has one thread, so the copy may do what it could do before.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            if let Ok(()) = let_go_of_the_caller(kept) {
+                doing();
+            }
+            // SAFETY: ends the copy without running what the client registered for its own end.
+            unsafe { libc::_exit(0) }
+        }
+        copy => {
+            nix::sys::wait::waitpid(Pid::from_raw(copy), None)?;
+            Ok(())
+        }
+    }
+}
+
+fn let_go_of_the_caller(kept: &[RawFd]) -> io::Result<()> {
+    nix::unistd::setsid()?;
+    nix::unistd::chdir("/")?;
+    let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    for stream in 0..=2 {
+        // SAFETY: plain integers; the standard streams are never owned.
+        if unsafe { libc::dup2(null.as_raw_fd(), stream) } == -1 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    let open: Vec<RawFd> = std::fs::read_dir("/proc/self/fd")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|descriptor| *descriptor > 2 && !kept.contains(descriptor))
+        .filter(|descriptor| *descriptor != null.as_raw_fd())
+        .collect();
+    for descriptor in open {
+        // SAFETY: this copy never drops what it inherited: it ends by `_exit`.
+        unsafe { libc::close(descriptor) };
+    }
+    Ok(())
+}
+
+/// A descriptor that can be read once a child ended.
+pub(crate) fn watch_end(child: &Child) -> io::Result<OwnedFd> {
+    // The child is not yet waited for, so the number is its own.
+    pidfd(child.id() as libc::pid_t)
 }
 
 /// Waits for a child and returns what it used, its waited-for children included (wait4(2)).

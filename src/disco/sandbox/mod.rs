@@ -16,7 +16,10 @@
 //! * `explain.rs` says the plan in words, `probe.rs` knows what this machine can do.
 //! * `shadow.rs` is what a watched command says when it is called, `calls.rs` hears and answers it, `host.rs` runs commands
 //!   on the host itself.
-//! * `watchdog.rs` bounds what a program takes and finds what it left behind, `remove.rs` clears the layers away.
+//! * `run.rs` runs programs and carries their streams, `terminal.rs` makes terminals for them, `watchdog.rs` bounds what a
+//!   program takes and finds what it left behind.
+//! * `scratch.rs` owns the directory, `remove.rs` clears the layers away.
+//! * `standing.rs` leaves a sandbox standing and finds it again, `restricted.rs` knows what a restricted shell may call.
 
 mod calls;
 mod channel;
@@ -29,36 +32,35 @@ mod mountinfo;
 pub(crate) mod plan;
 pub mod probe;
 mod remove;
+pub(crate) mod restricted;
+mod run;
+mod scratch;
 pub mod shadow;
+pub(crate) mod standing;
+mod terminal;
 mod watchdog;
 
-use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::CloneFlags;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::disco::Mode;
 use crate::disco::commands::Commands;
 use crate::disco::limits::{Limits, OverLimit};
-use crate::disco::report::Usage;
 use crate::disco::sandbox::calls::Calls;
 pub use crate::disco::sandbox::channel::Program;
-use crate::disco::sandbox::channel::{Channel, Reply, Request};
+use crate::disco::sandbox::channel::{Channel, Reply};
 pub(crate) use crate::disco::sandbox::child::{end_with_this_process, wait_for, watch_end};
 pub use crate::disco::sandbox::host::Host;
 pub(crate) use crate::disco::sandbox::host::directory_of;
 pub use crate::disco::sandbox::mount::MountError;
 pub use crate::disco::sandbox::plan::ORIGINAL_COMMANDS;
 use crate::disco::sandbox::plan::{Layer, MountPlan, RunDirs};
+pub use crate::disco::sandbox::scratch::Scratch;
 use crate::disco::sandbox::shadow::HeldBack;
-use crate::disco::sandbox::watchdog::Watchdog;
 
 /// Why a sandbox could not be made or used.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +103,9 @@ pub enum SandboxError {
         /// The system's word.
         source: io::Error,
     },
+    /// A signal asked this process to end while a program was on the caller's terminal.
+    #[error("a signal ended it")]
+    Interrupted,
     /// A program did not start.
     #[error("cannot start {program}: {why}")]
     Start {
@@ -129,9 +134,6 @@ fn files(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Sandbox
     move |source| SandboxError::Files { action, path, source }
 }
 
-/// How long the sandbox may take to notice that a program was ended.
-const END_OF_A_STEP: Duration = Duration::from_secs(10);
-
 /// What a program running inside does, as it does it.
 #[derive(Debug)]
 pub enum Activity<'a> {
@@ -157,69 +159,8 @@ pub enum OutputUse {
     Captured,
 }
 
-/// Scratch directory of one run; removed when dropped.
-#[derive(Debug)]
-pub struct Scratch {
-    path: PathBuf,
-    host: Host,
-}
-
-impl Scratch {
-    /// Makes the directory, and removes those that runs which died left behind. The caller holds the lock.
-    ///
-    /// Afterwards this process is in a mount namespace of its own: where the file system of `vardir` cannot hold an upper
-    /// layer (another overlay, a network file system), the directory is memory that nobody else sees.
-    ///
-    /// # Errors
-    /// The directory cannot be made.
-    pub fn make(vardir: &Path) -> Result<Self, SandboxError> {
-        let all = vardir.join("scratch");
-        if let Ok(left) = fs::read_dir(&all) {
-            for entry in left.flatten() {
-                // What cannot be removed now is no obstacle: this run has a directory of its own.
-                let _ = remove::remove_tree(&entry.path());
-            }
-        }
-        let own = all.join(format!("run-{}", std::process::id()));
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&own).map_err(files("make", &own))?;
-        let host = Host::here().map_err(process("look at the mounts for"))?;
-        // A link on the way would hide something else than the layers from what runs inside.
-        let path = fs::canonicalize(&own).map_err(files("find", &own))?;
-        let scratch = Scratch { path, host };
-        nix::sched::unshare(CloneFlags::CLONE_NEWNS)
-            .map_err(|errno| process("make a namespace for")(errno.into()))?;
-        refuse_odd_roots(&mount::visible_mounts().map_err(process("list the mounts for"))?)?;
-        mount::make_private()?;
-        if !probe::can_hold_uppers(&scratch.path).map_err(files("look at", &scratch.path))? {
-            mount::mount_scratch(&scratch.path)?;
-        }
-        Ok(scratch)
-    }
-
-    /// The directory.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The host, as it was before this process entered a namespace of its own.
-    ///
-    /// # Errors
-    /// No descriptor is left.
-    pub fn host(&self) -> Result<Host, SandboxError> {
-        self.host.again().map_err(process("look at the mounts for"))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = rustix::mount::unmount(&self.path, rustix::mount::UnmountFlags::DETACH);
-        let _ = remove::remove_tree(&self.path);
-    }
-}
-
 /// A running sandbox.
 pub struct Sandbox {
-    init: Pid,
     channel: Channel,
     root: OwnedFd,
     calls: Calls,
@@ -228,7 +169,15 @@ pub struct Sandbox {
     mode: Mode,
     limits: Option<Limits>,
     // Last, so that the layers go after the process that has them mounted.
-    scratch: Scratch,
+    keeper: Keeper,
+}
+
+/// Who ends a sandbox.
+enum Keeper {
+    /// This process, when it lets go of it.
+    This { init: Init, scratch: Scratch },
+    /// Nobody: it stands until it is taken down. The descriptor leads to its layers.
+    Nobody { _scratch: OwnedFd },
 }
 
 impl Sandbox {
@@ -245,27 +194,19 @@ impl Sandbox {
         commands: Commands,
     ) -> Result<Self, SandboxError> {
         let dirs = RunDirs { scratch: scratch.path().to_owned(), parameters: parameters.to_owned() };
-        let mounts = mount::visible_mounts().map_err(process("list the mounts for"))?;
-        let shadows = commands.watched_paths(mode);
-        let real = commands.real_programs(mode);
-        let plan = plan::plan(mode, &mounts, &dirs, &shadows, &real, mount::found_at);
-
+        let plan = plan_for(mode, &dirs, &commands)?;
         let client = probe::own_binary().map_err(process("find the program for"))?;
         let (channel, inner) = Channel::pair().map_err(process("make a channel to"))?;
-        let blueprint = child::Blueprint { mode, plan: &plan, dirs: &dirs, client: &client };
-        let init = child::start(&blueprint, inner).map_err(process("start"))?;
+        let blueprint = child::Blueprint { mode, plan: &plan, dirs: &dirs, client: &client, stay: None };
         // From here on the guard ends the process, whatever happens.
-        let mut starting = Starting { init: Some(init) };
-        let listener = match channel.receive::<Reply>().map_err(process("hear from"))? {
-            Some((Reply::Ready, descriptors)) => descriptors.into_iter().next(),
-            Some((Reply::SetUpFailed(why), _)) => return Err(SandboxError::SetUp(why)),
-            Some((Reply::Ended(_), _)) | None => return Err(SandboxError::Gone),
-        };
-        let listener = listener.ok_or(SandboxError::Gone)?;
+        let init = Init(child::start(&blueprint, &inner).map_err(process("start"))?);
+        drop(inner);
+        let listener = first_word(&channel)?.into_iter().next().ok_or(SandboxError::Gone)?;
+        let shadows = commands.watched_paths(mode);
         let calls = Calls::new(listener, commands, mode, scratch.host()?);
-        let root = mount::open_root_of(init).map_err(process("look into"))?;
-        starting.init = None;
-        Ok(Sandbox { init, channel, root, calls, shadows, plan, mode, limits: None, scratch })
+        let root = mount::open_root_of(init.0).map_err(process("look into"))?;
+        let keeper = Keeper::This { init, scratch };
+        Ok(Sandbox { channel, root, calls, shadows, plan, mode, limits: None, keeper })
     }
 
     /// The merged view: what the programs inside see.
@@ -276,6 +217,13 @@ impl Sandbox {
     /// A path by which the merged view can be walked, as long as no component of what follows is a link.
     pub fn root_path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.root.as_raw_fd()))
+    }
+
+    /// Whether the programs inside find a directory at an absolute path.
+    pub(crate) fn has_directory(&self, path: &Path) -> bool {
+        use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        openat2(&self.root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT).is_ok()
     }
 
     /// What this sandbox shows less faithfully than one would expect.
@@ -293,198 +241,36 @@ impl Sandbox {
         self.plan.layers()
     }
 
-    /// Bounds every program that runs inside from now on.
+    /// Bounds every program that runs inside from now on. A sandbox that stands between commands knows no bounds: a
+    /// person works in it.
     pub fn limit(&mut self, limits: Limits) {
         self.limits = Some(limits);
     }
+}
 
-    /// Runs a program inside and waits for its end; `watch` hears of everything it does, in order.
-    ///
-    /// In noop, whatever the program left running is ended with it.
-    ///
-    /// # Errors
-    /// The program could not be started, or the sandbox is gone.
-    pub fn run(
-        &mut self,
-        program: &Program,
-        output: OutputUse,
-        watch: &mut dyn FnMut(Activity<'_>),
-    ) -> Result<Usage, SandboxError> {
-        let (out_reader, out_writer) = io::pipe().map_err(process("make a pipe to"))?;
-        let (err_reader, err_writer) = io::pipe().map_err(process("make a pipe to"))?;
-        let mut program = program.clone();
-        if output == OutputUse::Shown {
-            let pipe =
-                rustix::fs::fstat(&out_writer).map_err(|errno| process("make a pipe to")(errno.into()))?;
-            program
-                .environment
-                .push((shadow::OUTPUT_VARIABLE.into(), format!("{}:{}", pipe.st_dev, pipe.st_ino)));
-        }
-        self.channel
-            .send(&Request::Run(program.clone()), &[out_writer.as_raw_fd(), err_writer.as_raw_fd()])
-            .map_err(process("speak to"))?;
-        drop((out_writer, err_writer));
-        let limits = self.limits.clone();
-        let scratch = self.scratch.path().to_owned();
-        let mut watchdog = limits.as_ref().map(|limits| {
-            let uppers = self.plan.layers().map(Layer::upper).collect();
-            Watchdog::start(self.init, limits, &scratch, uppers, &self.root_path())
-        });
-        let outcome = match self.relay(out_reader, err_reader, watchdog.as_mut(), watch) {
-            Err(error @ SandboxError::OverLimit(_)) => {
-                watchdog::end_all(self.init);
-                self.hear_of_the_end()?;
-                return Err(error);
-            }
-            relayed => relayed?,
-        };
-        // In noop, the sandbox ended them itself.
-        let left = if self.mode == Mode::Live { watchdog::left_behind(self.init) } else { Vec::new() };
-        if !left.is_empty() {
-            watchdog::end_all(self.init);
-            return Err(SandboxError::LeftBehind(left));
-        }
-        outcome.map_err(|why| SandboxError::Start {
-            program: program.argv.first().map(|path| path.display().to_string()).unwrap_or_default(),
-            why,
-        })
-    }
+/// Decides what to mount, from what is mounted now.
+fn plan_for(mode: Mode, dirs: &RunDirs, commands: &Commands) -> Result<MountPlan, SandboxError> {
+    let mounts = mount::visible_mounts().map_err(process("list the mounts for"))?;
+    let (shadows, real) = (commands.watched_paths(mode), commands.real_programs(mode));
+    Ok(plan::plan(mode, &mounts, dirs, &shadows, &real, mount::found_at))
+}
 
-    /// Waits for the word that a program ended which had to be.
-    fn hear_of_the_end(&self) -> Result<(), SandboxError> {
-        let patience = PollTimeout::try_from(END_OF_A_STEP).unwrap_or(PollTimeout::MAX);
-        match wait_for_any(&[(Source::Init, self.channel.as_fd())], patience)?.is_empty() {
-            true => Err(SandboxError::Gone),
-            false => match self.channel.receive::<Reply>().map_err(process("hear from"))? {
-                Some((Reply::Ended(_), _)) => Ok(()),
-                Some(_) | None => Err(SandboxError::Gone),
-            },
-        }
-    }
-
-    fn relay(
-        &mut self,
-        mut stdout: io::PipeReader,
-        mut stderr: io::PipeReader,
-        mut watchdog: Option<&mut Watchdog<'_>>,
-        watch: &mut dyn FnMut(Activity<'_>),
-    ) -> Result<Result<Usage, String>, SandboxError> {
-        let mut buffer = vec![0; 64 * 1024];
-        let mut ended = None;
-        let (mut out_open, mut err_open) = (true, true);
-        loop {
-            // Once the program ended, only what is already in the pipes is waited for: a daemon that a live script
-            // started may hold them open for ever.
-            let timeout = match (&ended, &watchdog) {
-                (Some(_), _) => PollTimeout::ZERO,
-                (None, Some(watchdog)) => {
-                    PollTimeout::try_from(watchdog.patience()).unwrap_or(PollTimeout::MAX)
-                }
-                (None, None) => PollTimeout::NONE,
-            };
-            // What was written before a call is shown before it.
-            let mut sources = Vec::from_iter(out_open.then(|| (Source::Output, stdout.as_fd())));
-            sources.extend(err_open.then(|| (Source::Complaint, stderr.as_fd())));
-            sources.extend(self.calls.callers().map(|(number, fd)| (Source::Caller(number), fd)));
-            sources.push((Source::Callers, self.calls.listener()));
-            sources.extend(ended.is_none().then(|| (Source::Init, self.channel.as_fd())));
-            let ready = wait_for_any(&sources, timeout)?;
-            if ready.is_empty()
-                && let Some(outcome) = ended
-            {
-                return Ok(outcome);
-            }
-            if ended.is_none()
-                && let Some(watchdog) = &mut watchdog
-            {
-                watchdog.look()?;
-            }
-            let mut wrote = |length| watchdog.as_mut().map_or(Ok(()), |watchdog| watchdog.wrote(length));
-            for source in ready {
-                match source {
-                    Source::Caller(number) => wrote(self.calls.answer(number, watch))?,
-                    Source::Callers => self.calls.accept(),
-                    Source::Output => {
-                        let length = stdout.read(&mut buffer).map_err(process("read from"))?;
-                        out_open = length > 0;
-                        wrote(length)?;
-                        watch(Activity::Output(&buffer[..length]));
-                    }
-                    Source::Complaint => {
-                        let length = stderr.read(&mut buffer).map_err(process("read from"))?;
-                        err_open = length > 0;
-                        wrote(length)?;
-                        watch(Activity::Complaint(&buffer[..length]));
-                    }
-                    Source::Init => match self.channel.receive::<Reply>().map_err(process("hear from"))? {
-                        Some((Reply::Ended(outcome), _)) => ended = Some(outcome),
-                        Some(_) | None => return Err(SandboxError::Gone),
-                    },
-                }
-            }
-        }
+/// Waits until a new sandbox stands, or says why it does not; what comes with it are the descriptors beside its word.
+fn first_word(channel: &Channel) -> Result<Vec<OwnedFd>, SandboxError> {
+    match channel.receive::<Reply>().map_err(process("hear from"))? {
+        Some((Reply::Ready, descriptors)) => Ok(descriptors),
+        Some((Reply::SetUpFailed(why), _)) => Err(SandboxError::SetUp(why)),
+        Some(_) | None => Err(SandboxError::Gone),
     }
 }
 
-/// A sandbox changes its root, and that needs a mount as the root.
-fn refuse_odd_roots(mounts: &[mountinfo::Mount]) -> Result<(), SandboxError> {
-    match mounts.iter().find(|mount| mount.point == Path::new("/")) {
-        None => Err(SandboxError::Chroot),
-        Some(root) if root.kind == "rootfs" => Err(SandboxError::InitialRoot),
-        Some(_) => Ok(()),
-    }
-}
+/// The first process of a sandbox of our own; it ends with this guard.
+struct Init(Pid);
 
-/// Where something can come from while a program runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
-    /// Whoever wants to call.
-    Callers,
-    /// Somebody who called, by number.
-    Caller(usize),
-    Output,
-    Complaint,
-    Init,
-}
-
-/// Waits until a source has something to say, or has fallen silent for good; tells which, in the given order.
-fn wait_for_any(
-    sources: &[(Source, BorrowedFd<'_>)],
-    timeout: PollTimeout,
-) -> Result<Vec<Source>, SandboxError> {
-    let mut polled: Vec<_> = sources.iter().map(|(_, fd)| PollFd::new(*fd, PollFlags::POLLIN)).collect();
-    loop {
-        match poll(&mut polled, timeout) {
-            Ok(_) => break,
-            Err(nix::errno::Errno::EINTR) => {}
-            Err(errno) => return Err(process("wait for")(errno.into())),
-        }
-    }
-    let ready = sources.iter().zip(&polled).filter(|(_, poll)| poll.any().unwrap_or(false));
-    Ok(ready.map(|((source, _), _)| *source).collect())
-}
-
-impl Drop for Sandbox {
+impl Drop for Init {
     fn drop(&mut self) {
-        end(self.init);
+        // Init is our child and not yet waited for, so the number cannot be anybody else's.
+        let _ = kill(self.0, Signal::SIGKILL);
+        let _ = nix::sys::wait::waitpid(self.0, None);
     }
-}
-
-/// Ends a process inside whose sandbox never came to be.
-struct Starting {
-    init: Option<Pid>,
-}
-
-impl Drop for Starting {
-    fn drop(&mut self) {
-        if let Some(init) = self.init {
-            end(init);
-        }
-    }
-}
-
-fn end(init: Pid) {
-    // Init is our child and not yet waited for, so the number cannot be anybody else's.
-    let _ = kill(init, Signal::SIGKILL);
-    let _ = nix::sys::wait::waitpid(init, None);
 }

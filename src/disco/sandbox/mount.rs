@@ -218,6 +218,11 @@ fn fill_extra(layer: &Layer, client: &Path) -> Result<(), MountError> {
                 make_like_live(layer, path.parent().unwrap_or(Path::new("")))?;
                 copy_file(&layer.at.join(path), &extra.join(path))?;
             }
+            Extra::Link(path, to) => {
+                make_like_live(layer, path.parent().unwrap_or(Path::new("")))?;
+                let at = extra.join(path);
+                symlink(to, &at).map_err(io_failed("link", &at))?;
+            }
         }
     }
     Ok(())

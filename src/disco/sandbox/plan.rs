@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::disco::Mode;
 use crate::disco::sandbox::mountinfo::Mount;
+use crate::disco::sandbox::restricted::Verdict;
 
 /// File systems that overlayfs refuses as a lower layer, for their names know no case. They hold files and directories
 /// only, so a bind mount of one shows no socket, pipe or device of the host.
@@ -79,7 +80,20 @@ pub(crate) const PARAMETERS_DIR: &str = "/var/disco/parameters";
 pub(crate) const COMMANDS_DIR: &str = "/var/disco/bin";
 
 /// The original's commands that this client answers to by name: `disco-param` is `param`.
-pub const ORIGINAL_COMMANDS: &[&str] = &["disco-param"];
+pub const ORIGINAL_COMMANDS: &[&str] = &[
+    "disco-ball",
+    "disco-fs-diff",
+    "disco-fs-init",
+    "disco-fs-mount",
+    "disco-fs-unmount",
+    "disco-param",
+    "disco-sh-exec",
+    "disco-sh-shell",
+    "disco-shutup",
+];
+
+/// Where a restricted shell finds everything that it may call, and shadows for the rest.
+pub(crate) const RESTRICTED_DIR: &str = "/var/disco/restricted";
 
 /// One overlay: a live file system below, the run's own upper layer above it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,6 +117,8 @@ pub(crate) enum Extra {
     Shadow(PathBuf),
     /// A command of the original: a link to the client.
     Command(PathBuf),
+    /// A name for a command that lies elsewhere: where, as seen inside.
+    Link(PathBuf, PathBuf),
     /// A copy of a file that is mounted by itself, which no overlay can cover: it can be changed inside like any other.
     File(PathBuf),
 }
@@ -119,6 +135,11 @@ pub(crate) enum Found {
 }
 
 impl Layer {
+    /// The layer of a sandbox that stands already, for whoever looks at it.
+    pub(crate) fn seen(at: PathBuf, dir: PathBuf) -> Self {
+        Layer { at, dir, options: Vec::new(), extras: Vec::new() }
+    }
+
     /// Where writes land.
     pub(crate) fn upper(&self) -> PathBuf {
         self.dir.join("upper")
@@ -178,6 +199,17 @@ impl MountPlan {
         })
     }
 
+    /// Adds what a restricted shell may call, and shadows for everything else.
+    pub(crate) fn add_restricted(&mut self, commands: &[(String, Verdict)]) {
+        for (name, verdict) in commands {
+            let at = Path::new(RESTRICTED_DIR).join(name);
+            match verdict {
+                Verdict::Allowed(program) => self.add(&at, |at| Extra::Link(at, program.clone())),
+                Verdict::HeldBack => self.add(&at, Extra::Shadow),
+            }
+        }
+    }
+
     /// Adds something of the sandbox's own to the layer that covers its path.
     fn add(&mut self, path: &Path, extra: impl Fn(PathBuf) -> Extra) {
         let covering = self
@@ -197,7 +229,7 @@ impl MountPlan {
 /// Directories of a run that the plan refers to; host paths.
 #[derive(Debug, Clone)]
 pub(crate) struct RunDirs {
-    /// Everything the run leaves on disk while it lasts; hidden inside the sandbox.
+    /// Everything the run leaves on disk while it lasts; hidden inside the sandbox, with its neighbours.
     pub(crate) scratch: PathBuf,
     /// The effective parameter tree; shown at [`PARAMETERS_DIR`].
     pub(crate) parameters: PathBuf,
@@ -294,7 +326,8 @@ pub(crate) fn plan(
     }
     steps.push(Step::BindReadOnly { from: dirs.parameters.clone(), at: PARAMETERS_DIR.into() });
     steps.push(Step::Runtime { real: real.to_vec() });
-    steps.push(Step::Hide { at: dirs.scratch.clone() });
+    // With those of other sandboxes.
+    steps.push(Step::Hide { at: dirs.scratch.parent().unwrap_or(&dirs.scratch).to_owned() });
 
     let mut plan = MountPlan { steps, notes };
     for needed in [PARAMETERS_DIR, RUNTIME_DIR].map(Path::new) {
@@ -417,20 +450,15 @@ mod tests {
         let extras: Vec<_> = plan.layers().map(|layer| layer.extras.as_slice()).collect();
         assert_eq!(extras[0], []);
         assert_eq!(extras[1], [Extra::Shadow("sbin/service".into())]);
-        assert_eq!(
-            extras[2],
-            [
-                Extra::Directory("disco/parameters".into()),
-                Extra::Directory("disco/run".into()),
-                Extra::Command("disco/bin/disco-param".into())
-            ]
-        );
+        let directories = ["disco/parameters", "disco/run"].map(|path| Extra::Directory(path.into()));
+        assert_eq!(extras[2][..2], directories);
+        assert!(extras[2].contains(&Extra::Command("disco/bin/disco-param".into())));
     }
 
     #[test]
     fn the_scratch_is_hidden_last_and_its_own_mounts_are_left_alone() {
         let plan = plan_of(Mode::Noop, &[mount("/var/x/scratch/1", "tmpfs", false)]);
         assert_eq!(overlays(&plan), ["/"]);
-        assert_eq!(plan.steps.last(), Some(&Step::Hide { at: "/var/x/scratch/1".into() }));
+        assert_eq!(plan.steps.last(), Some(&Step::Hide { at: "/var/x/scratch".into() }));
     }
 }

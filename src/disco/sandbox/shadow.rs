@@ -3,6 +3,7 @@
 //! A shadow is this very binary behind the path of the real command (see `cli/shadow.rs`). It tells its command line over
 //! a socket, so that the report knows even of calls whose output a script swallowed, and does as it is answered.
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -92,9 +93,9 @@ pub fn ask(call: &Call) -> io::Result<(Answer, Vec<u8>, Vec<u8>)> {
     calls::call(call)
 }
 
-/// Whether this process runs inside a sandbox, where a command by another name than ours is a shadow.
-pub fn inside_sandbox() -> bool {
-    program().exists()
+/// Whether this process was started in the place of a watched command.
+pub fn is_this_process() -> bool {
+    fs::read_link("/proc/self/exe").is_ok_and(|executed| executed == program())
 }
 
 /// Name of the watched command behind an executed path: the last name on the way to the shadow program.

@@ -1,0 +1,247 @@
+//! One command of a person, tried: it runs for real in a noop sandbox of its own, and what it changed is told.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::disco::Mode;
+use crate::disco::changes::{Change, ScanError, Scanner, Show, counted};
+use crate::disco::commands::{CommandListError, Commands};
+use crate::disco::dance::{Event, Watch, file_system_now};
+use crate::disco::history::{History, HistoryError};
+use crate::disco::limits::Limits;
+use crate::disco::lock::{Lock, LockError};
+use crate::disco::merge::{self, MergeError, Source};
+use crate::disco::noise::{Noise, NoiseError};
+use crate::disco::params::NodeName;
+use crate::disco::report::{HeldBackBy, ModuleRun, Outcome, Run, SCHEMA as RUN_SCHEMA, Step, Usage};
+use crate::disco::sandbox::probe::{self, ProbeError};
+use crate::disco::sandbox::shadow::{self, HeldBack};
+use crate::disco::sandbox::{Activity, Program, Sandbox, SandboxError, Scratch};
+use crate::disco::session::{self, Input};
+
+/// Version of the JSON that `try --json` prints.
+pub const SCHEMA: &str = "disco.try.v1";
+
+/// Exit code for a command that was not found, as shells have it.
+const NOT_FOUND: i32 = 127;
+
+/// As which module a merged command stands in the history.
+const MODULE: &str = "try";
+
+/// Why a command could not be tried. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum AttemptError {
+    /// This machine or this user cannot.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// A dance runs, and what was tried is to be merged.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The lists of commands to hold back.
+    #[error(transparent)]
+    Commands(#[from] CommandListError),
+    /// The lists of noise.
+    #[error(transparent)]
+    Noise(#[from] NoiseError),
+    /// The sandbox.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// What the command changed could not be read.
+    #[error("cannot tell what changed")]
+    Scan(#[from] ScanError),
+    /// The directory of the caller is not there inside.
+    #[error("the directory {} does not exist inside the sandbox", .0.display())]
+    Directory(PathBuf),
+    /// A watched command was moved inside; merged, what lies there would lead nowhere.
+    #[error("a command that is watched in the sandbox was moved to {}, which cannot be merged", .0.display())]
+    Shadow(PathBuf),
+    /// A merge that was interrupted could neither be finished nor undone.
+    #[error("an interrupted merge could not be recovered")]
+    Recovery(#[source] MergeError),
+    /// The changes could not be put on the host.
+    #[error("nothing was merged")]
+    Merge(#[source] MergeError),
+    /// The merged command could not be kept for `report` and `rollback`.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+}
+
+/// What is to be tried.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The command, its environment and where it starts.
+    pub program: Program,
+    /// Its standard input.
+    pub input: Input<'a>,
+    /// How contents are shown.
+    pub show: Show,
+    /// What it may take.
+    pub limits: Limits,
+    /// The node that this host is.
+    pub node: NodeName,
+    /// State directory of the brand.
+    pub vardir: PathBuf,
+    /// Configuration directory of the brand.
+    pub etcdir: PathBuf,
+}
+
+/// What came of it.
+#[derive(Debug, Serialize)]
+pub struct Attempt {
+    /// Always [`SCHEMA`].
+    pub schema: &'static str,
+    /// The command and its arguments.
+    pub command: Vec<PathBuf>,
+    /// Its exit code; 128 and the number of the signal that ended it; 127 if there is no such command.
+    pub exit: i32,
+    /// What differs from the live system, or differed before the merge; sorted by path.
+    pub changes: Vec<Change>,
+    /// Commands that were held back, in the order of their calls.
+    pub held_back: Vec<HeldBack>,
+    /// Whether the changes are now on the host.
+    pub merged: bool,
+}
+
+/// A command that was tried, as long as its changes can be merged.
+pub struct Tried {
+    /// What came of it so far.
+    pub attempt: Attempt,
+    sandbox: Sandbox,
+    usage: Usage,
+    misplaced: Option<PathBuf>,
+    show: Show,
+    started: (Instant, jiff::Timestamp),
+    began: (i64, i64),
+    node: NodeName,
+    vardir: PathBuf,
+}
+
+/// Runs the command; `watch` hears of everything it does.
+///
+/// # Errors
+/// Whatever keeps it from being tried.
+pub fn attempt(request: Request<'_>, watch: &mut dyn FnMut(Activity<'_>)) -> Result<Tried, AttemptError> {
+    probe::check()?;
+    let started = (Instant::now(), jiff::Timestamp::now());
+    let noise = Noise::read(&request.etcdir.join("noise.d"))?;
+    let commands = Commands::read(&request.etcdir.join("commands.d"))?;
+    let scratch = Scratch::make(&request.vardir)?;
+    let kept = request.vardir.join("parameters");
+    let parameters = if kept.is_dir() { kept } else { scratch.empty_directory("parameters")? };
+    let began = file_system_now(&scratch)?;
+    let mut sandbox = Sandbox::open(Mode::Noop, scratch, &parameters, commands)?;
+    sandbox.limit(request.limits);
+    if !sandbox.has_directory(&request.program.directory) {
+        return Err(AttemptError::Directory(request.program.directory));
+    }
+    let mut calls = Vec::new();
+    let ran = session::run(&mut sandbox, &request.program, request.input, &mut |activity| {
+        if let Activity::HeldBack(call) = &activity {
+            calls.push(call.clone());
+        }
+        watch(activity);
+    });
+    let usage = match ran {
+        Ok(usage) => usage,
+        Err(error @ SandboxError::Start { .. }) => {
+            watch(Activity::Complaint(format!("{error}\n").as_bytes()));
+            Usage { exit: NOT_FOUND, ..Usage::default() }
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let scanned = Scanner::showing(request.show).scan(&sandbox)?;
+    let (mut changes, misplaced) = match shadow::without_shadows(scanned, sandbox.shadows()) {
+        Ok(changes) => (changes, None),
+        Err((misplaced, changes)) => (changes, Some(misplaced)),
+    };
+    noise.mark(&mut changes);
+    let attempt = Attempt {
+        schema: SCHEMA,
+        command: request.program.argv,
+        exit: usage.exit,
+        changes,
+        held_back: calls,
+        merged: false,
+    };
+    let Request { show, node, vardir, .. } = request;
+    Ok(Tried { attempt, sandbox, usage, misplaced, show, started, began, node, vardir })
+}
+
+impl Tried {
+    /// Puts the changes on the host, and keeps that in the history as a live run: `rollback` undoes it like any other.
+    ///
+    /// # Errors
+    /// Nothing is merged then, but for an error of the history itself.
+    pub fn merge(&mut self, watch: Watch<'_>) -> Result<(), AttemptError> {
+        if let Some(misplaced) = &self.misplaced {
+            return Err(AttemptError::Shadow(misplaced.clone()));
+        }
+        let _lock = Lock::take(&self.vardir)?;
+        if let Some(recovered) = merge::recover(&self.vardir).map_err(AttemptError::Recovery)? {
+            watch(Event::Recovered { recovered: &recovered });
+        }
+        let history = History::of(&self.vardir);
+        let mut run = self.as_run(history.next_number()?);
+        let from = self.sandbox.root_path();
+        let source = Source { run: run.id, part: 0, vardir: &self.vardir, from: &from, began: self.began };
+        let merged = merge::merge(&run.changes, &source);
+        run.merged = merged.is_ok();
+        run.seconds = self.started.0.elapsed().as_secs_f64();
+        history.keep(&run)?;
+        self.attempt.merged = run.merged;
+        merged.map_err(AttemptError::Merge)
+    }
+
+    /// The command as a run of one step. Of its arguments nothing is kept: they may hold anything.
+    fn as_run(&self, id: u64) -> Run {
+        let name = self.attempt.command.first().map(|path| path.display().to_string());
+        let began = self.started.0;
+        let step = Step::new("exec", name.clone(), began, began, self.usage);
+        let module = ModuleRun { name: MODULE.to_owned(), outcome: Outcome::Done, steps: vec![step] };
+        let by = |call: &HeldBack| HeldBackBy {
+            module: MODULE.to_owned(),
+            step: name.clone().unwrap_or_default(),
+            call: call.clone(),
+        };
+        Run {
+            schema: RUN_SCHEMA.to_owned(),
+            id,
+            mode: Mode::Live,
+            node: self.node.as_str().to_owned(),
+            started: self.started.1.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            seconds: 0.0,
+            modules: vec![module],
+            edges: Vec::new(),
+            internal: Vec::new(),
+            diff: self.show.format,
+            changes: self.attempt.changes.clone(),
+            held_back: self.attempt.held_back.iter().map(by).collect(),
+            deferred: Vec::new(),
+            merged: false,
+        }
+    }
+}
+
+impl Attempt {
+    /// The last line: the code, the counts, and what became of them.
+    pub fn verdict(&self) -> String {
+        let commands = match self.held_back.len() {
+            1 => "1 command".to_owned(),
+            count => format!("{count} commands"),
+        };
+        let told = || self.changes.iter().filter(|change| !change.implied && !change.noise);
+        let noise = match self.changes.iter().filter(|change| change.noise && !change.implied).count() {
+            0 => String::new(),
+            1 => ", 1 path of noise".to_owned(),
+            count => format!(", {count} paths of noise"),
+        };
+        let fate = if self.merged { "merged" } else { "nothing merged" };
+        format!(
+            "try: exit {}, {}, {commands} held back{noise}, {fate}",
+            self.exit,
+            counted(told())
+        )
+    }
+}
