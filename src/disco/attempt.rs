@@ -238,10 +238,6 @@ impl Attempt {
             count => format!(", {count} paths of noise"),
         };
         let fate = if self.merged { "merged" } else { "nothing merged" };
-        format!(
-            "try: exit {}, {}, {commands} held back{noise}, {fate}",
-            self.exit,
-            counted(told())
-        )
+        format!("try: exit {}, {}, {commands} held back{noise}, {fate}", self.exit, counted(told()))
     }
 }

@@ -1,5 +1,7 @@
 //! The sandbox that stands between commands, the shell in it, and a command that is tried; each test looks at the node.
 
+mod transcript;
+
 use std::io::Write;
 use std::process::Stdio;
 
