@@ -13,12 +13,13 @@ pub struct Appliance {
     pub(crate) brand: Brand,
     pub(crate) resolver: Option<Arc<dyn TargetResolver>>,
     pub(crate) agents: Vec<Arc<dyn Agent>>,
+    pub(crate) dependencies: &'static [u8],
 }
 
 impl Appliance {
     /// An appliance with a brand and without plugs.
     pub fn new(brand: Brand) -> Self {
-        Appliance { brand, resolver: None, agents: Vec::new() }
+        Appliance { brand, resolver: None, agents: Vec::new(), dependencies: &[] }
     }
 
     /// Lets this resolver find the provisioning brokers, instead of the baked list.
@@ -30,6 +31,12 @@ impl Appliance {
     /// Lets these agents answer requests, beside the built-in ones.
     pub fn agents(mut self, agents: Vec<Box<dyn Agent>>) -> Self {
         self.agents.extend(agents.into_iter().map(Arc::from));
+        self
+    }
+
+    /// Lets `buildinfo` list the crates of the binary: the content of its section `.dep-v0`.
+    pub fn dependencies(mut self, section: &'static [u8]) -> Self {
+        self.dependencies = section;
         self
     }
 

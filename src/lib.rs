@@ -3,7 +3,8 @@
 //! One library, from which `cargo xtask build` makes branded binaries. In reading order:
 //!
 //! * [`Appliance`] puts a binary together: brand, plugs, command line, exit code.
-//! * [`brand`] is what a spec fixed into the binary; [`features`] what was compiled in; [`buildinfo`] tells both.
+//! * [`brand`] is what a spec fixed into the binary; [`features`] what was compiled in; [`buildinfo`] tells both;
+//!   [`dependencies`] lists the crates that it was linked from.
 //! * [`server_conf`] is the node's configuration file, read by the client and the server.
 //! * [`cli`] is everything that talks to a person.
 //! * [`disco`] is configuration management: fetch, order, sandbox, diff, merge, report. Synchronous.
@@ -18,6 +19,7 @@ pub mod buildinfo;
 #[cfg(feature = "choria")]
 pub mod choria;
 pub mod cli;
+pub mod dependencies;
 pub mod disco;
 pub mod features;
 #[cfg(feature = "provisioning")]

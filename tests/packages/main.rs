@@ -50,6 +50,7 @@ drwxr-xr-x root:root /opt/acme/sbin
 -rw-r--r-- root:root /usr/lib/systemd/system/acme-disco-server.service
 drwxr-xr-x root:root /usr/share/doc/acme-disco
 -rw-r--r-- root:root /usr/share/doc/acme-disco/LICENSE
+-rw-r--r-- root:root /usr/share/doc/acme-disco/sbom.cdx.json
 drwx------ root:root /var/lib/acme-disco
 ";
 

@@ -5,6 +5,7 @@
 //!   Cargo.toml     a workspace of its own: the product with the spec's features, the crates of its plugs
 //!   src/main.rs    fills the brand's block from `env!("DISCO_BAKED_…")`; rustc finds what the generator forgot
 //!   Cargo.lock     copy of the project's
+//!   dependencies   the crates that it is made of, for the section `.dep-v0`
 //!   core           link to the project, so that the product's identity does not depend on where the project lies
 //! ```
 //!
@@ -30,6 +31,14 @@ pub(crate) const SOURCE: [&str; 2] = ["SOURCE_COMMIT", "SOURCE_DATE"];
 
 /// The project, seen from a brand's folder.
 const CORE: &str = "core";
+
+/// Content of the section that lists the crates.
+const DEPENDENCIES: &str = "dependencies";
+
+/// Writes what the section `.dep-v0` of a brand's binary holds.
+pub(crate) fn write_dependencies(folder: &Path, section: &[u8]) -> Result<()> {
+    write_if_changed(&folder.join(DEPENDENCIES), section)
+}
 
 /// Writes the crate of a brand and returns its folder.
 pub(crate) fn write(project: &Project, spec: &Spec) -> Result<PathBuf> {
@@ -149,8 +158,13 @@ fn main_rs(spec: &Spec) -> Result<String> {
          /// A value that does not parse stops the build here.\n\
          const _: Brand = Brand::read(&BAKED);\n\
          \n\
+         /// The crates of this binary, where scanners look for them.\n\
+         #[used]\n\
+         #[unsafe(link_section = \".dep-v0\")]\n\
+         static DEPENDENCIES: [u8; include_bytes!(\"../{DEPENDENCIES}\").len()] = *include_bytes!(\"../{DEPENDENCIES}\");\n\
+         \n\
          fn main() -> std::process::ExitCode {{\n    \
-             Appliance::new(Brand::read(black_box(&BLOCK))){plugs}.run()\n\
+             Appliance::new(Brand::read(black_box(&BLOCK))){plugs}.dependencies(&DEPENDENCIES).run()\n\
          }}\n",
         file = spec.file_name,
         size = brand_block::size_for(&spec.baked()?),
@@ -163,11 +177,12 @@ fn baked_names(spec: &Spec) -> Result<Vec<&'static str>> {
 }
 
 /// cargo looks at times of files: one that says the same keeps its time.
-fn write_if_changed(path: &Path, text: &str) -> Result<()> {
-    if fs::read_to_string(path).ok().as_deref() == Some(text) {
+fn write_if_changed(path: &Path, content: &(impl AsRef<[u8]> + ?Sized)) -> Result<()> {
+    let content = content.as_ref();
+    if fs::read(path).ok().as_deref() == Some(content) {
         return Ok(());
     }
-    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    fs::write(path, content).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn link(at: &Path, to: &Path) -> Result<()> {

@@ -13,11 +13,13 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::brand_crate::{self, BAKED};
+use crate::crates::Crates;
 use crate::dist::Dist;
-use crate::packages;
-use crate::project::{Commit, Project, cargo_home, sysroot};
+use crate::project::{Commit, Project, Toolchain, cargo_home};
 use crate::rebrand::Base;
-use crate::spec::{self, Spec, Surroundings};
+use crate::spec::{self, Spec, Surroundings, sha256_hex};
+use crate::statement::Origin;
+use crate::{packages, sbom, statement};
 
 /// Where a build stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +41,9 @@ pub(crate) fn load(project: &Project, path: &Path) -> Result<Spec> {
     Ok(spec)
 }
 
+/// What the binary says about itself, in `dist/<brand>/`.
+pub(crate) const BUILDINFO: &str = "buildinfo.json";
+
 /// `SOURCE_DATE_EPOCH` of compilations. Not the commit's time: C compilers are made to run again when it changes, and
 /// with them everything that links ring. Nothing that is compiled reads it but to leave the real time out; the commit's
 /// time travels in the build facts, and packages carry it.
@@ -50,6 +55,7 @@ pub(crate) struct Builder<'a> {
     commit: Option<Commit>,
     epoch: u32,
     rustflags: OsString,
+    toolchain: Toolchain,
     /// Environment variables with secrets, which no child may see.
     hidden: Vec<String>,
     /// Whether packages are compressed quickly rather than well.
@@ -60,6 +66,7 @@ pub(crate) struct Builder<'a> {
 pub(crate) struct Built {
     image: Vec<u8>,
     buildinfo: Value,
+    crates: Crates,
 }
 
 impl<'a> Builder<'a> {
@@ -70,7 +77,9 @@ impl<'a> Builder<'a> {
             eprintln!("note: no git commit to be found; the build facts will say `unknown`");
         }
         let epoch = project.source_date_epoch(commit.as_ref())?;
-        Ok(Builder { project, commit, epoch, rustflags: neutral_rustflags(project)?, hidden, fast })
+        let toolchain = Toolchain::find()?;
+        let rustflags = neutral_rustflags(project, &toolchain)?;
+        Ok(Builder { project, commit, epoch, rustflags, toolchain, hidden, fast })
     }
 
     /// Builds the binary of one brand and verifies it. A quiet cargo says only what is wrong.
@@ -78,12 +87,12 @@ impl<'a> Builder<'a> {
         // Two builds of one brand meet at the same file below target/: the second waits until the first has its copy.
         let _lock = self.lock(spec)?;
         let started = Instant::now();
-        let built = self.compile(spec, quiet)?;
+        let (built, crates) = self.compile(spec, quiet)?;
         let commit = self.commit.as_ref().map(|commit| commit.sha.as_str());
         let buildinfo = self.verify(spec, &built, commit)?;
         eprintln!("{}: built and verified in {:.1} s", spec.brand.binary, started.elapsed().as_secs_f64());
         let image = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
-        Ok(Built { image, buildinfo })
+        Ok(Built { image, buildinfo, crates })
     }
 
     /// Makes the binary of one brand from another's, and verifies it.
@@ -107,7 +116,8 @@ impl<'a> Builder<'a> {
             patched.as_secs_f64() * 1e3,
             (started.elapsed() - patched).as_secs_f64() * 1e3
         );
-        Ok(Built { image, buildinfo })
+        let crates = Crates::embedded(&image)?;
+        Ok(Built { image, buildinfo, crates })
     }
 
     /// Puts a binary and what is made of it into `folder`, and returns what is there now.
@@ -121,16 +131,30 @@ impl<'a> Builder<'a> {
         let binary = &spec.brand.binary;
         let mut dist = Dist::open(folder.to_owned())?;
         let mut made = vec![dist.put(binary, 0o755, &built.image)?];
+        let bill = sbom::of(spec, &built.crates, &built.image, self.epoch)?;
         if until == Until::Packages {
             let started = Instant::now();
-            for package in packages::make(self.project, spec, &built.image, self.epoch, self.fast)? {
+            for package in packages::make(self.project, spec, &built.image, &bill, self.epoch, self.fast)? {
                 made.push(dist.put(&package.file_name, 0o644, &package.content)?);
             }
             eprintln!("{binary}: packaged in {:.1} s", started.elapsed().as_secs_f64());
         }
         let mut text = serde_json::to_string_pretty(&built.buildinfo)?;
         text.push('\n');
-        made.push(dist.put("buildinfo.json", 0o644, text.as_bytes())?);
+        made.push(dist.put(BUILDINFO, 0o644, text.as_bytes())?);
+        made.push(dist.put(sbom::FILE_NAME, 0o644, &bill)?);
+        // A binary that was made from another one may come from other sources than those that lie here.
+        let sha = self.commit.as_ref().map_or("unknown", |commit| &commit.sha);
+        let from_here = built.buildinfo["build"]["git_sha"] == sha;
+        let lock = fs::read(self.project.root.join("Cargo.lock")).context("cannot read Cargo.lock")?;
+        let origin = Origin {
+            project: self.project,
+            commit: self.commit.as_ref().filter(|_| from_here),
+            toolchain: &self.toolchain,
+            lock: from_here.then(|| sha256_hex(lock)),
+        };
+        let statement = statement::of(&origin, spec, dist.digests())?;
+        made.push(dist.put(statement::FILE_NAME, 0o644, &statement)?);
         dist.finish()?;
         Ok(made)
     }
@@ -145,12 +169,15 @@ impl<'a> Builder<'a> {
         Ok(lock)
     }
 
-    fn compile(&self, spec: &Spec, quiet: bool) -> Result<PathBuf> {
+    /// Builds the binary; returns where cargo left it, and what it is made of.
+    fn compile(&self, spec: &Spec, quiet: bool) -> Result<(PathBuf, Crates)> {
         let folder = brand_crate::write(self.project, spec)?;
         let manifest = folder.join("Cargo.toml");
         let mut cargo = self.cargo(spec)?;
         cargo.args(["build", "--release", "--manifest-path"]).arg(&manifest);
-        if self.has_everything(&manifest) {
+        let (crates, offline) = self.crates(&manifest)?;
+        brand_crate::write_dependencies(&folder, &crates.section()?)?;
+        if offline {
             cargo.arg("--offline");
         }
         if quiet {
@@ -170,7 +197,7 @@ impl<'a> Builder<'a> {
         if !built.is_file() {
             bail!("cargo built `{}`, but {} is missing", spec.brand.binary, built.display());
         }
-        Ok(built)
+        Ok((built, crates))
     }
 
     /// cargo with the baked values, and with flags that are the same for all brands: a flag that names one brand would
@@ -194,14 +221,20 @@ impl<'a> Builder<'a> {
         Ok(cargo)
     }
 
-    /// Whether cargo can resolve this manifest from what is already on the machine.
-    fn has_everything(&self, manifest: &Path) -> bool {
-        let mut cargo = self.project.cargo();
-        for name in &self.hidden {
-            cargo.env_remove(name);
+    /// What a brand is made of, and whether all of it is on this machine already.
+    fn crates(&self, manifest: &Path) -> Result<(Crates, bool)> {
+        let cargo = || {
+            let mut cargo = self.project.cargo();
+            for name in &self.hidden {
+                cargo.env_remove(name);
+            }
+            cargo
+        };
+        let ask = |offline: bool| Crates::of(&cargo, manifest, &self.toolchain.host, offline);
+        match ask(true) {
+            Ok(crates) => Ok((crates, true)),
+            Err(_) => Ok((ask(false)?, false)),
         }
-        cargo.args(["tree", "--quiet", "--offline", "--depth", "0", "--manifest-path"]).arg(manifest);
-        cargo.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
     }
 
     /// Asks the binary what it was made to be and compares with the spec.
@@ -262,9 +295,10 @@ impl<'a> Builder<'a> {
 }
 
 /// Flags that take this machine's folders out of the binary.
-fn neutral_rustflags(project: &Project) -> Result<OsString> {
+fn neutral_rustflags(project: &Project, toolchain: &Toolchain) -> Result<OsString> {
     let mut flags = OsString::new();
-    for (folder, name) in [(project.root.clone(), "/src"), (cargo_home()?, "/cargo"), (sysroot()?, "/rust")] {
+    let home = cargo_home()?;
+    for (folder, name) in [(&project.root, "/src"), (&home, "/cargo"), (&toolchain.sysroot, "/rust")] {
         if !flags.is_empty() {
             // cargo's separator of encoded flags.
             flags.push("\u{1f}");

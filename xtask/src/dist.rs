@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use crate::spec::sha256_hex;
 
 /// The list of digests, in the form that `sha256sum --check` reads.
-const SUMS: &str = "SHA256SUMS";
+pub(crate) const SUMS: &str = "SHA256SUMS";
 
 /// One brand's folder, while it is being filled.
 pub(crate) struct Dist {
@@ -30,6 +30,11 @@ impl Dist {
     pub(crate) fn put(&mut self, name: &str, mode: u32, content: &[u8]) -> Result<PathBuf> {
         self.digests.insert(name.to_owned(), sha256_hex(content));
         self.replace(name, mode, content)
+    }
+
+    /// Digests of what was put there, by name.
+    pub(crate) fn digests(&self) -> &BTreeMap<String, String> {
+        &self.digests
     }
 
     fn replace(&self, name: &str, mode: u32, content: &[u8]) -> Result<PathBuf> {

@@ -48,6 +48,12 @@ Examples:
   cargo xtask rebrand dist/acme/acme-disco --spec globex.toml
   cargo xtask rebrand dist/acme/acme-disco --specs brands/ --packages    thousands of brands, with their packages")]
     Rebrand(Rebrand),
+    /// Look again at finished builds: digests, provenance, crates, and whether packages bring the same binary
+    #[command(after_help = "\
+Examples:
+  cargo xtask verify dist/acme
+  cargo xtask verify dist/acme --spec examples/acme.toml    and was it built from this spec?")]
+    Verify(Verify),
     /// Start, check, explain, show and compare specs
     #[command(after_help = "\
 Examples:
@@ -119,6 +125,16 @@ pub(crate) struct Build {
     /// Where results go, one folder per brand [default: dist in the project]
     #[arg(long, value_name = "DIR")]
     pub(crate) dist: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// Folder of a brand, such as dist/acme
+    #[arg(required = true, value_name = "DIR")]
+    pub(crate) folder: Vec<PathBuf>,
+    /// The spec that the binary must have been built from
+    #[arg(long, value_name = "FILE")]
+    pub(crate) spec: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

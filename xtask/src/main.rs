@@ -4,6 +4,7 @@ mod bench;
 mod brand_block;
 mod brand_crate;
 mod build;
+mod crates;
 mod demo;
 mod dist;
 mod flags;
@@ -11,11 +12,14 @@ mod matrix;
 mod packages;
 mod project;
 mod rebrand;
+mod sbom;
 mod setup;
 mod spec;
 mod spec_command;
+mod statement;
 mod test;
 mod tidy;
+mod verify;
 
 use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
@@ -47,6 +51,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Build(arguments) => matrix::run(&project, arguments, Until::Packages),
         Command::Binaries(arguments) => matrix::run(&project, arguments, Until::Binaries),
         Command::Rebrand(arguments) => matrix::rebrand(&project, arguments),
+        Command::Verify(arguments) => verify::run(&project, arguments),
         Command::Spec(arguments) => spec_command::run(&project, &arguments.command),
         Command::Demo(arguments) => demo::run(&project, arguments),
         Command::Bench(arguments) => bench::run(&project, arguments),

@@ -61,6 +61,7 @@ pub(crate) fn make(
     project: &Project,
     spec: &Spec,
     binary: &[u8],
+    bill: &[u8],
     epoch: u32,
     fast: bool,
 ) -> Result<Vec<Made>> {
@@ -73,7 +74,7 @@ pub(crate) fn make(
             .map(|package| {
                 scope.spawn(move || {
                     let values = Values::of(spec);
-                    let payload = Payload::read(project, spec, package, &values, binary)?;
+                    let payload = Payload::read(project, spec, package, &values, binary, bill)?;
                     let values = values.with_units(&payload).at(epoch)?;
                     let linkage = Linkage::read(binary).context("cannot read the built binary")?;
                     let inputs = Inputs { project, spec, payload, values, linkage, epoch, xz_level };
@@ -87,6 +88,11 @@ pub(crate) fn make(
             .collect();
         makers.into_iter().map(|maker| maker.join().expect("a package maker does not panic")).collect()
     })
+}
+
+/// Whether a binary is made for a machine like this one.
+pub(crate) fn runs_here(binary: &[u8]) -> bool {
+    Linkage::read(binary).is_ok_and(|linkage| linkage.machine.rpm() == std::env::consts::ARCH)
 }
 
 #[cfg(test)]
@@ -107,13 +113,13 @@ mod tests {
     }
 
     fn made(text: &str, epoch: u32) -> Vec<Made> {
-        make(&Project::find().unwrap(), &resolved(text), &program(), epoch, false).unwrap()
+        make(&Project::find().unwrap(), &resolved(text), &program(), b"{}", epoch, false).unwrap()
     }
 
     fn payload(text: &str) -> Payload {
         let spec = resolved(text);
         let project = Project::find().unwrap();
-        Payload::read(&project, &spec, &spec.packages[0], &Values::of(&spec), &program()).unwrap()
+        Payload::read(&project, &spec, &spec.packages[0], &Values::of(&spec), &program(), b"{}").unwrap()
     }
 
     #[test]

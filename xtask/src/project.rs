@@ -14,6 +14,8 @@ pub(crate) struct Project {
     pub(crate) root: PathBuf,
     /// Version in `[workspace.package]`.
     pub(crate) version: String,
+    /// Where the project lives on the net.
+    pub(crate) repository: String,
     /// Text of the root manifest.
     pub(crate) manifest: String,
 }
@@ -41,14 +43,15 @@ impl Project {
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let parsed: toml::Table =
             manifest.parse().with_context(|| format!("{} is not a manifest", path.display()))?;
-        let version = parsed
-            .get("workspace")
-            .and_then(|workspace| workspace.get("package"))
-            .and_then(|package| package.get("version"))
-            .and_then(toml::Value::as_str)
-            .with_context(|| format!("{} has no workspace.package.version", path.display()))?
-            .to_owned();
-        Ok(Project { root, version, manifest })
+        let package = |key: &str| -> Result<String> {
+            let package = parsed.get("workspace").and_then(|workspace| workspace.get("package"));
+            let value = package.and_then(|package| package.get(key)).and_then(toml::Value::as_str);
+            let value =
+                value.with_context(|| format!("{} has no workspace.package.{key}", path.display()))?;
+            Ok(value.to_owned())
+        };
+        let (version, repository) = (package("version")?, package("repository")?);
+        Ok(Project { root, version, repository, manifest })
     }
 
     /// Where cargo puts what it builds.
@@ -129,15 +132,44 @@ pub(crate) fn cargo_home() -> Result<PathBuf> {
     Ok(home.join(".cargo"))
 }
 
-/// Folder of the compiler's own libraries.
-pub(crate) fn sysroot() -> Result<PathBuf> {
-    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let output = Command::new(&rustc)
-        .args(["--print", "sysroot"])
-        .output()
-        .with_context(|| format!("cannot start {}", rustc.to_string_lossy()))?;
-    if !output.status.success() {
-        bail!("`rustc --print sysroot` failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+/// The compiler.
+#[derive(Debug, Clone)]
+pub(crate) struct Toolchain {
+    /// Folder of its own libraries.
+    pub(crate) sysroot: PathBuf,
+    /// The machine that it runs on, as it names machines.
+    pub(crate) host: String,
+    /// What it says about its version.
+    pub(crate) version: String,
+}
+
+impl Toolchain {
+    /// Asks the compiler that cargo will use.
+    pub(crate) fn find() -> Result<Self> {
+        let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+        let ask = |arguments: &[&str]| -> Result<String> {
+            let output = Command::new(&rustc)
+                .args(arguments)
+                .output()
+                .with_context(|| format!("cannot start {}", rustc.to_string_lossy()))?;
+            if !output.status.success() {
+                bail!(
+                    "`rustc {}` failed: {}",
+                    arguments.join(" "),
+                    String::from_utf8_lossy(&output.stderr).trim()
+                );
+            }
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        };
+        let said = ask(&["--print", "sysroot", "--print", "host-tuple"])?;
+        let mut lines = said.lines();
+        let (Some(sysroot), Some(host)) = (lines.next(), lines.next()) else {
+            bail!("rustc did not say where it lives and what it runs on: {said}")
+        };
+        Ok(Toolchain {
+            sysroot: PathBuf::from(sysroot),
+            host: host.to_owned(),
+            version: ask(&["--version"])?.trim().to_owned(),
+        })
     }
-    Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
 }

@@ -9,8 +9,9 @@ use anyhow::{Context, Result, bail};
 use crate::project::Project;
 
 /// Which modules of the product a module may use; what is not listed may use everything.
-const DIRECTION: [(&str, &[&str]); 8] = [
+const DIRECTION: [(&str, &[&str]); 9] = [
     ("brand", &[]),
+    ("dependencies", &[]),
     ("features", &[]),
     ("server_conf", &[]),
     ("buildinfo", &["appliance", "brand", "features"]),
@@ -20,8 +21,8 @@ const DIRECTION: [(&str, &[&str]); 8] = [
     ("provisioning", &["brand", "buildinfo", "choria", "features", "server_conf"]),
 ];
 
-/// Folders that may hold `unsafe`: what enters namespaces and mounts cannot do without.
-const UNSAFE: [&str; 1] = ["src/disco/sandbox/"];
+/// What may hold `unsafe`: what enters namespaces and mounts cannot do without; brands name a section.
+const UNSAFE: [&str; 2] = ["src/disco/sandbox/", "xtask/src/brand_crate.rs"];
 
 /// Names that say nothing about what a file owns.
 const EMPTY_NAMES: [&str; 6] = ["utils", "helpers", "common", "misc", "manager", "handler"];

@@ -84,12 +84,14 @@ impl Payload {
         package: &Package,
         values: &Values,
         binary: &[u8],
+        bill: &[u8],
     ) -> Result<Self> {
         let folder = project.root.join("packaging");
         let path = folder.join("payload.toml");
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let load = |source: &str| match source {
             "binary" => Ok(binary.to_owned()),
+            "sbom" => Ok(bill.to_owned()),
             "LICENSE" => read(&project.root.join(source)),
             _ => read(&folder.join(source)),
         };
@@ -125,7 +127,7 @@ impl Payload {
                 (None, Kind::Dir) => Vec::new(),
                 (Some(source), kind) if kind != Kind::Dir => {
                     let content = load(source)?;
-                    if source == "binary" || source == "LICENSE" {
+                    if ["binary", "sbom", "LICENSE"].contains(&source.as_str()) {
                         content
                     } else {
                         let template =

@@ -1,0 +1,220 @@
+//! What comes with a build so that others can trust it: the crates in the binary, the bill of materials, the statement
+//! of provenance, and `cargo xtask verify`, which finds what somebody changed afterwards.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use testbed::built;
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(path).expect("the build made it")).expect("it is JSON")
+}
+
+/// What `buildinfo --dependencies --json` of a brand lists.
+fn crates(brand: &str, binary: &str) -> Vec<Value> {
+    let binary = built::dist(brand).unwrap().join(binary);
+    let output = Command::new(binary).args(["buildinfo", "--dependencies", "--json"]).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let says: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(says["schema"], "disco.dependencies.v1");
+    says["crates"].as_array().unwrap().clone()
+}
+
+fn verify(folder: &Path) -> Output {
+    built::xtask().unwrap().arg("verify").arg(folder).output().unwrap()
+}
+
+/// What is wrong with a folder, a line each.
+#[track_caller]
+fn complaints(folder: &Path) -> String {
+    let output = verify(folder);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+    text(&output.stderr)
+}
+
+/// A copy of the build of acme, to be spoilt.
+fn copy() -> (tempfile::TempDir, PathBuf) {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path().join("acme");
+    fs::create_dir(&folder).unwrap();
+    for entry in built::dist("acme").unwrap().read_dir().unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), folder.join(entry.file_name())).unwrap();
+    }
+    (scratch, folder)
+}
+
+/// Writes the digests anew, as somebody would who changed a file and knows of the list.
+fn list_again(folder: &Path) {
+    let output = Command::new("sh")
+        .args([
+            "-c",
+            "find . -type f ! -name SHA256SUMS -printf '%P\\0' | sort -z | xargs -0 sha256sum >SHA256SUMS",
+        ])
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+/// States the digests of all files anew, as somebody would who knows of the statement, too.
+fn state_again(folder: &Path) {
+    let path = folder.join("provenance.json");
+    let mut statement = json(&path);
+    for subject in statement["subject"].as_array_mut().unwrap() {
+        let file = folder.join(subject["name"].as_str().unwrap());
+        let output = Command::new("sha256sum").arg(file).output().unwrap();
+        subject["digest"]["sha256"] = text(&output.stdout)[..64].into();
+    }
+    fs::write(path, statement.to_string()).unwrap();
+    list_again(folder);
+}
+
+#[test]
+fn a_build_that_nobody_touched_is_good() {
+    for brand in ["acme", "disco"] {
+        let output = verify(&built::dist(brand).unwrap());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert!(text(&output.stdout).ends_with(&format!("dist/{brand}: good\n")));
+    }
+}
+
+#[test]
+fn whichever_file_is_changed_is_named() {
+    let (_scratch, folder) = copy();
+    let mut names = Vec::new();
+    for entry in folder.read_dir().unwrap() {
+        names.push(entry.unwrap().file_name().into_string().unwrap());
+    }
+    assert!(names.len() >= 7, "{names:?}");
+    for name in names.iter().filter(|name| *name != "SHA256SUMS") {
+        let path = folder.join(name);
+        let before = fs::read(&path).unwrap();
+        let mut changed = before.clone();
+        let middle = changed.len() / 2;
+        changed[middle] ^= 1;
+        fs::write(&path, changed).unwrap();
+        let said = complaints(&folder);
+        assert!(said.contains(&format!("acme: {name}: was changed: its SHA-256 is ")), "{said}");
+        fs::write(&path, before).unwrap();
+    }
+    fs::write(folder.join("extra"), "").unwrap();
+    assert!(complaints(&folder).contains("extra: was added: SHA256SUMS does not list it"));
+    fs::remove_file(folder.join("extra")).unwrap();
+    fs::remove_file(folder.join("buildinfo.json")).unwrap();
+    assert!(complaints(&folder).contains("buildinfo.json: is missing"));
+}
+
+#[test]
+fn new_digests_do_not_hide_a_change() {
+    let (_scratch, folder) = copy();
+    let path = folder.join("sbom.cdx.json");
+    let mut bill = json(&path);
+    let hidden = bill["components"].as_array_mut().unwrap().remove(0);
+    let hidden = format!("{} {}", hidden["name"].as_str().unwrap(), hidden["version"].as_str().unwrap());
+    fs::write(&path, bill.to_string()).unwrap();
+    list_again(&folder);
+    let said = complaints(&folder);
+    assert!(
+        said.contains("sbom.cdx.json: provenance.json and SHA256SUMS say different things about it"),
+        "{said}"
+    );
+
+    state_again(&folder);
+    let said = complaints(&folder);
+    assert!(said.contains(&format!("sbom.cdx.json: lacks what acme-disco lists: {hidden}")), "{said}");
+    for package in [".deb", ".rpm"] {
+        let package = built::one_file(&folder, package).unwrap();
+        let package = package.file_name().unwrap().to_string_lossy().into_owned();
+        let expected = format!(
+            "{package}: brings another /usr/share/doc/acme-disco/sbom.cdx.json than sbom.cdx.json beside it"
+        );
+        assert!(said.contains(&expected), "{said}");
+    }
+}
+
+#[test]
+fn another_binary_than_that_in_the_packages_is_found() {
+    let (_scratch, folder) = copy();
+    fs::copy(built::dist("disco").unwrap().join("disco"), folder.join("acme-disco")).unwrap();
+    state_again(&folder);
+    let said = complaints(&folder);
+    assert!(said.contains("buildinfo.json: differs from what `acme-disco buildinfo --json` says"), "{said}");
+    assert!(said.contains("sbom.cdx.json: is about another binary"), "{said}");
+    assert!(
+        said.contains(".deb: brings another /opt/acme/sbin/acme-disco than acme-disco beside it"),
+        "{said}"
+    );
+    assert!(
+        said.contains(".rpm: brings another /opt/acme/sbin/acme-disco than acme-disco beside it"),
+        "{said}"
+    );
+}
+
+#[test]
+fn the_statement_names_sources_and_results() {
+    let folder = built::dist("acme").unwrap();
+    let statement = json(&folder.join("provenance.json"));
+    let info = json(&folder.join("buildinfo.json"));
+    let definition = &statement["predicate"]["buildDefinition"];
+    assert_eq!(statement["predicateType"], "https://slsa.dev/provenance/v1");
+    assert_eq!(definition["externalParameters"]["spec"], "acme.toml");
+    assert_eq!(definition["externalParameters"]["spec_digest"]["sha256"], info["build"]["spec_digest"]);
+    let lock = built::project().unwrap().join("Cargo.lock");
+    let lock = text(&Command::new("sha256sum").arg(lock).output().unwrap().stdout)[..64].to_owned();
+    let inputs = definition["resolvedDependencies"].as_array().unwrap();
+    assert!(inputs.iter().any(|input| input["digest"]["sha256"] == lock.as_str()), "{inputs:?}");
+    let subjects: BTreeSet<_> = statement["subject"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|subject| subject["name"].as_str())
+        .collect();
+    for name in ["acme-disco", "buildinfo.json", "sbom.cdx.json"] {
+        assert!(subjects.contains(name), "{subjects:?}");
+    }
+}
+
+#[test]
+fn a_binary_lists_the_crates_of_its_features() {
+    let names = |crates: &[Value]| -> BTreeSet<String> {
+        crates.iter().map(|krate| krate["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let (acme, stock) = (crates("acme", "acme-disco"), crates("disco", "disco"));
+    assert!(names(&acme).contains("async-nats") && names(&acme).contains("clap"));
+    assert!(!names(&stock).contains("async-nats") && names(&stock).contains("clap"));
+    let named = |name: &str| acme.iter().find(|krate| krate["name"] == name).expect("it is listed").clone();
+    assert_eq!(named("serde_derive")["linked"], false, "a procedural macro is not in the binary");
+    assert_eq!(named("serde")["linked"], true);
+    assert_eq!(named("serde")["source"], "crates.io");
+    let uses = named("appliance")["uses"].to_string();
+    assert!(uses.contains("disco "), "{uses}");
+    // The development binary has no section.
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_disco")).args(["buildinfo", "--dependencies"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        text(&output.stderr),
+        "error: this binary has no list of its crates\n  hint: binaries that `cargo xtask build` made have one\n"
+    );
+}
+
+#[test]
+fn the_bill_has_licences() {
+    let bill = json(&built::dist("acme").unwrap().join("sbom.cdx.json"));
+    let components = bill["components"].as_array().unwrap();
+    assert!(components.len() > 100, "{}", components.len());
+    for component in components {
+        // A crate of this repository, or a plug, may leave its licence to the package.
+        if component["purl"].is_string() {
+            assert!(component["licenses"][0]["expression"].is_string(), "no licence: {component}");
+        }
+    }
+}

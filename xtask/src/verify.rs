@@ -1,0 +1,351 @@
+//! `cargo xtask verify`: looks again at a finished build, without trusting anything that made it.
+//!
+//! Digests against the list, the list against the folder, the provenance statement against both, the crates that the
+//! binary lists against the SBOM, what the binary says about itself against `buildinfo.json` and the statement, and the
+//! binary and the SBOM in every package against those beside it. All that is wrong is told, each with its file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use auditable_info::Limits;
+use auditable_serde::{DependencyKind, VersionInfo};
+use liblzma::read::XzDecoder;
+use serde_json::Value;
+
+use crate::build::{self, BUILDINFO};
+use crate::dist::SUMS;
+use crate::flags;
+use crate::project::Project;
+use crate::spec::{Spec, sha256_hex};
+use crate::{sbom, statement};
+
+/// Looks at every folder that the command line names.
+pub(crate) fn run(project: &Project, arguments: &flags::Verify) -> Result<()> {
+    let spec = arguments.spec.as_deref().map(|path| build::load(project, path)).transpose()?;
+    let mut bad = 0;
+    for folder in &arguments.folder {
+        let problems = Look::at(folder).and_then(|look| look.all(spec.as_ref()))?;
+        for problem in &problems {
+            eprintln!("error: {}: {problem}", folder.display());
+        }
+        if problems.is_empty() {
+            println!("{}: good", folder.display());
+        }
+        bad += problems.len();
+    }
+    match bad {
+        0 => Ok(()),
+        1 => bail!("one thing is wrong; do not ship this, build it again"),
+        many => bail!("{many} things are wrong; do not ship this, build it again"),
+    }
+}
+
+/// A folder, read once.
+struct Look<'a> {
+    folder: &'a Path,
+    /// Digests as the list has them.
+    listed: BTreeMap<String, String>,
+    files: BTreeMap<String, Vec<u8>>,
+    problems: Vec<String>,
+}
+
+impl<'a> Look<'a> {
+    fn at(folder: &'a Path) -> Result<Self> {
+        let mut look = Look { folder, listed: BTreeMap::new(), files: BTreeMap::new(), problems: Vec::new() };
+        let sums = fs::read_to_string(folder.join(SUMS)).with_context(|| {
+            format!("{} is no finished build: it has no readable {SUMS}", folder.display())
+        })?;
+        for line in sums.lines() {
+            match line.split_once("  ") {
+                Some((digest, name)) if Path::new(name).components().count() == 1 => {
+                    look.listed.insert(name.to_owned(), digest.to_owned());
+                }
+                _ => look.problems.push(format!("{SUMS}: a line that is none: {line}")),
+            }
+        }
+        let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name == SUMS {
+                continue;
+            }
+            if !entry.file_type()?.is_file() {
+                look.problems.push(format!("{name}: is no file, and no build makes it"));
+                continue;
+            }
+            let content = fs::read(entry.path()).with_context(|| format!("cannot read {name}"))?;
+            look.files.insert(name, content);
+        }
+        Ok(look)
+    }
+
+    fn all(mut self, spec: Option<&Spec>) -> Result<Vec<String>> {
+        self.sums();
+        let said = self.statement();
+        if !self.problems.is_empty() {
+            // A binary that is not the one that was built is not run, and what lies beside it proves nothing.
+            return Ok(self.problems);
+        }
+        let info = self.parsed(BUILDINFO);
+        let bill = self.parsed(sbom::FILE_NAME);
+        let (Some(said), Some(info), Some(bill)) = (said, info, bill) else { return Ok(self.problems) };
+        let binary = info["brand"]["binary"].as_str().unwrap_or_default().to_owned();
+        if !self.files.contains_key(&binary) {
+            self.problems.push(format!("{BUILDINFO}: names the binary `{binary}`, which is not here"));
+            return Ok(self.problems);
+        }
+        self.buildinfo(&binary, &info, &said, spec)?;
+        self.crates(&binary, &bill);
+        self.packages(&binary, &info);
+        Ok(self.problems)
+    }
+
+    fn parsed(&mut self, name: &str) -> Option<Value> {
+        let read = self.files.get(name).map(|text| serde_json::from_slice(text));
+        match read {
+            Some(Ok(value)) => return Some(value),
+            Some(Err(why)) => self.problems.push(format!("{name}: is no JSON: {why}")),
+            None => self.problems.push(format!("{name}: is missing")),
+        }
+        None
+    }
+
+    fn sums(&mut self) {
+        for (name, digest) in &self.listed {
+            match self.files.get(name).map(sha256_hex) {
+                None => self.problems.push(format!("{name}: is missing")),
+                Some(now) if now != *digest => {
+                    self.problems
+                        .push(format!("{name}: was changed: its SHA-256 is {now}, {SUMS} says {digest}"));
+                }
+                Some(_) => {}
+            }
+        }
+        for name in self.files.keys().filter(|name| !self.listed.contains_key(*name)) {
+            self.problems.push(format!("{name}: was added: {SUMS} does not list it"));
+        }
+    }
+
+    fn statement(&mut self) -> Option<statement::Said> {
+        let name = statement::FILE_NAME;
+        let Some(text) = self.files.get(name) else {
+            if !self.listed.contains_key(name) {
+                self.problems.push(format!("{name}: is missing"));
+            }
+            return None;
+        };
+        let said = match statement::read(text) {
+            Ok(said) => said,
+            Err(why) => {
+                self.problems.push(format!("{name}: {why}"));
+                return None;
+            }
+        };
+        let all: BTreeSet<&String> = self.listed.keys().chain(said.files.keys()).collect();
+        for file in all.into_iter().filter(|file| *file != name) {
+            if self.listed.get(file) != said.files.get(file) {
+                self.problems.push(format!("{file}: {name} and {SUMS} say different things about it"));
+            }
+        }
+        Some(said)
+    }
+
+    fn buildinfo(
+        &mut self,
+        binary: &str,
+        beside: &Value,
+        said: &statement::Said,
+        spec: Option<&Spec>,
+    ) -> Result<()> {
+        let program = self.folder.join(binary).canonicalize().context("the binary")?;
+        // One of another machine does not run here; what it would say is beside it.
+        let runs_here = crate::packages::runs_here(&self.files[binary]);
+        if runs_here {
+            let output = Command::new(&program)
+                .args(["buildinfo", "--json"])
+                .output()
+                .with_context(|| format!("cannot start {}", program.display()))?;
+            match serde_json::from_slice::<Value>(&output.stdout) {
+                Ok(says) if says == *beside => {}
+                Ok(_) => self
+                    .problems
+                    .push(format!("{BUILDINFO}: differs from what `{binary} buildinfo --json` says")),
+                Err(why) => self.problems.push(format!("{binary}: `buildinfo --json` prints no JSON: {why}")),
+            }
+        } else {
+            eprintln!("note: {binary} is for another machine; it was not run");
+        }
+        let build = &beside["build"];
+        if build["spec_digest"] != said.spec_digest.as_str() {
+            self.problems.push(format!(
+                "{}: says spec {}, the binary says {}",
+                statement::FILE_NAME,
+                said.spec_digest,
+                build["spec_digest"]
+            ));
+        }
+        if let Some(commit) = &said.commit
+            && build["git_sha"] != commit.as_str()
+        {
+            self.problems.push(format!(
+                "{}: says commit {commit}, the binary says {}",
+                statement::FILE_NAME,
+                build["git_sha"]
+            ));
+        }
+        if let Some(spec) = spec {
+            let wanted = spec.digest()?;
+            if build["spec_digest"] != wanted.as_str() {
+                self.problems.push(format!(
+                    "{binary}: was built from another spec: {} is {wanted}, the binary says {}",
+                    spec.file_name, build["spec_digest"]
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn crates(&mut self, binary: &str, bill: &Value) {
+        let content = &self.files[binary];
+        let info = match auditable_info::audit_info_from_slice(content, limits().decompressed_json_size) {
+            Ok(info) => info,
+            Err(why) => {
+                self.problems.push(format!("{binary}: its section .dep-v0 cannot be read: {why}"));
+                return;
+            }
+        };
+        let name = sbom::FILE_NAME;
+        if bill["metadata"]["component"]["hashes"][0]["content"] != sha256_hex(content).as_str() {
+            self.problems.push(format!("{name}: is about another binary"));
+        }
+        let (binarys, bills) = (of_section(&info), of_bill(bill));
+        for only in binarys.difference(&bills) {
+            self.problems.push(format!("{name}: lacks what {binary} lists: {only}"));
+        }
+        for only in bills.difference(&binarys) {
+            self.problems.push(format!("{name}: has what {binary} does not list: {only}"));
+        }
+    }
+
+    fn packages(&mut self, binary: &str, info: &Value) {
+        let bindir = info["paths"]["bindir"].as_str().unwrap_or_default();
+        let expected = [
+            (format!("{bindir}/{binary}"), binary),
+            (format!("/usr/share/doc/{binary}/{}", sbom::FILE_NAME), sbom::FILE_NAME),
+        ];
+        for (name, content) in &self.files {
+            let files = match name.rsplit('.').next() {
+                Some("deb") => files_of_deb(content),
+                Some("rpm") => files_of_rpm(content),
+                _ => continue,
+            };
+            let files = match files {
+                Ok(files) => files,
+                Err(why) => {
+                    self.problems.push(format!("{name}: cannot be read: {why:#}"));
+                    continue;
+                }
+            };
+            for (path, beside) in &expected {
+                match files.get(path) {
+                    None => self.problems.push(format!("{name}: does not bring {path}")),
+                    Some(inside) if inside != &self.files[*beside] => {
+                        self.problems.push(format!("{name}: brings another {path} than {beside} beside it"));
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+    }
+}
+
+/// How much a scanner takes in.
+fn limits() -> Limits {
+    Limits::default()
+}
+
+/// Crates and who uses whom, a line each.
+fn of_section(info: &VersionInfo) -> BTreeSet<String> {
+    let called = |index: &usize| {
+        let package = &info.packages[*index];
+        format!("{} {}", package.name, package.version)
+    };
+    let mut lines = BTreeSet::new();
+    for (index, package) in info.packages.iter().enumerate() {
+        let user = called(&index);
+        let linked = if package.kind == DependencyKind::Runtime { "linked" } else { "build only" };
+        if !package.root {
+            lines.insert(format!("{user} ({linked})"));
+        }
+        let user = if package.root { "the appliance" } else { &user };
+        lines.extend(package.dependencies.iter().map(|used| format!("{user} uses {}", called(used))));
+    }
+    lines
+}
+
+/// The same of a bill.
+fn of_bill(bill: &Value) -> BTreeSet<String> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let root = text(&bill["metadata"]["component"]["bom-ref"]);
+    let mut called = BTreeMap::from([(root, "the appliance".to_owned())]);
+    let mut lines = BTreeSet::new();
+    for component in bill["components"].as_array().into_iter().flatten() {
+        let name = format!("{} {}", text(&component["name"]), text(&component["version"]));
+        let linked = if component["scope"] == "excluded" { "build only" } else { "linked" };
+        lines.insert(format!("{name} ({linked})"));
+        called.insert(text(&component["bom-ref"]), name);
+    }
+    let name = |reference: &Value| {
+        let reference = text(reference);
+        called.get(&reference).cloned().unwrap_or(reference)
+    };
+    for dependency in bill["dependencies"].as_array().into_iter().flatten() {
+        let user = name(&dependency["ref"]);
+        let used = dependency["dependsOn"].as_array().into_iter().flatten();
+        lines.extend(used.map(|used| format!("{user} uses {}", name(used))));
+    }
+    lines
+}
+
+/// Regular files of a deb by their paths.
+fn files_of_deb(content: &[u8]) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut archive = ar::Archive::new(content);
+    while let Some(member) = archive.next_entry() {
+        let member = member?;
+        if member.header().identifier() != b"data.tar.xz" {
+            continue;
+        }
+        let mut files = BTreeMap::new();
+        for entry in tar::Archive::new(XzDecoder::new(member)).entries()? {
+            let mut entry = entry?;
+            if !entry.header().entry_type().is_file() {
+                continue;
+            }
+            let path = entry.path()?.to_string_lossy().trim_start_matches('.').to_owned();
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content)?;
+            files.insert(path, content);
+        }
+        return Ok(files);
+    }
+    bail!("it has no data.tar.xz")
+}
+
+/// Regular files of an rpm by their paths, after a look at its own digests.
+fn files_of_rpm(content: &[u8]) -> Result<BTreeMap<String, Vec<u8>>> {
+    let package = rpm::Package::parse(&mut &content[..]).context("it is no rpm")?;
+    package.verify_digests().context("its own digests do not hold")?;
+    let mut files = BTreeMap::new();
+    for file in package.files()? {
+        let file = file?;
+        if let Some(content) = file.content() {
+            files.insert(file.metadata.path().to_string_lossy().into_owned(), content.to_owned());
+        }
+    }
+    Ok(files)
+}
