@@ -218,3 +218,77 @@ fn the_bill_has_licences() {
         }
     }
 }
+
+#[test]
+fn a_rebranded_binary_is_documented_from_what_lies_beside_its_base() {
+    let scratch = tempfile::tempdir().unwrap();
+    let spec = scratch.path().join("initech.toml");
+    fs::write(
+        &spec,
+        "[brand]\nname = \"initech\"\n[features]\nprovisioning = true\nplaintext-brokers = true\n",
+    )
+    .unwrap();
+    let acme = built::dist("acme").unwrap().join("acme-disco");
+    let rebranded = |base: &Path, dist: &str| {
+        let folder = scratch.path().join(dist);
+        let mut xtask = built::xtask().unwrap();
+        xtask
+            .arg("rebrand")
+            .arg(base)
+            .arg("--spec")
+            .arg(&spec)
+            .args(["--packages", "--fast", "--dist"])
+            .arg(&folder);
+        let output = xtask.output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let folder = folder.join("initech");
+        let looked = verify(&folder);
+        assert!(looked.status.success(), "{}", text(&looked.stderr));
+        (folder, text(&output.stderr))
+    };
+    let inputs = |folder: &Path| {
+        let definition = json(&folder.join("provenance.json"))["predicate"]["buildDefinition"].clone();
+        assert!(definition["buildType"].as_str().unwrap().ends_with("/xtask-rebrand/v1"), "{definition}");
+        definition["resolvedDependencies"].as_array().unwrap().clone()
+    };
+
+    let (folder, said) = rebranded(&acme, "documented");
+    assert!(!said.contains("note: no "), "{said}");
+    let bills =
+        [built::dist("acme").unwrap(), folder.clone()].map(|folder| json(&folder.join("sbom.cdx.json")));
+    assert_eq!(bills[0]["components"], bills[1]["components"], "licences and places are those of the base");
+    assert_eq!(bills[0]["metadata"]["timestamp"], bills[1]["metadata"]["timestamp"]);
+    assert_eq!(bills[1]["metadata"]["component"]["name"], "initech-disco");
+    let own = inputs(&folder);
+    let digest = text(&Command::new("sha256sum").arg(&acme).output().unwrap().stdout)[..64].to_owned();
+    assert_eq!(own[0]["name"], "acme-disco");
+    assert_eq!(own[0]["digest"]["sha256"], digest.as_str());
+    let acmes = json(&built::dist("acme").unwrap().join("provenance.json"));
+    let acmes = acmes["predicate"]["buildDefinition"]["resolvedDependencies"].as_array().unwrap().clone();
+    assert_eq!(own[1..], acmes[..], "and what its base was made from");
+
+    // A binary that came alone: what is not known is not said.
+    let alone = scratch.path().join("alone");
+    fs::copy(&acme, &alone).unwrap();
+    let (folder, said) = rebranded(&alone, "alone-made");
+    let shown = alone.display();
+    assert!(said.contains(&format!(
+        "note: no sbom.cdx.json about {shown} lies beside it; new bills name its crates without licences\n"
+    )), "{said}");
+    assert!(
+        said.contains(&format!(
+            "note: no provenance.json about {shown} lies beside it; new statements name no compiler\n"
+        )),
+        "{said}"
+    );
+    let own = inputs(&folder);
+    assert_eq!(own[0]["digest"]["sha256"], digest.as_str());
+    assert!(own.iter().all(|input| input["name"] != "rustc" && input["name"] != "Cargo.lock"), "{own:?}");
+    let bill = json(&folder.join("sbom.cdx.json"));
+    let named = |bill: &Value| -> BTreeSet<String> {
+        let components = bill["components"].as_array().unwrap();
+        components.iter().map(|krate| format!("{} {}", krate["name"], krate["version"])).collect()
+    };
+    assert_eq!(named(&bill), named(&bills[0]), "all crates are named all the same");
+    assert!(bill["components"].as_array().unwrap().iter().all(|krate| krate["licenses"].is_null()));
+}

@@ -67,6 +67,9 @@ pub(crate) struct Built {
     image: Vec<u8>,
     buildinfo: Value,
     crates: Crates,
+    origin: Origin,
+    /// Time of what is made of it, in seconds since 1970.
+    epoch: u32,
 }
 
 impl<'a> Builder<'a> {
@@ -76,7 +79,7 @@ impl<'a> Builder<'a> {
         if commit.is_none() {
             eprintln!("note: no git commit to be found; the build facts will say `unknown`");
         }
-        let epoch = project.source_date_epoch(commit.as_ref())?;
+        let epoch = project.source_date_epoch(commit.as_ref().map(|commit| commit.epoch))?;
         let toolchain = Toolchain::find()?;
         let rustflags = neutral_rustflags(project, &toolchain)?;
         Ok(Builder { project, commit, epoch, rustflags, toolchain, hidden, fast })
@@ -87,12 +90,15 @@ impl<'a> Builder<'a> {
         // Two builds of one brand meet at the same file below target/: the second waits until the first has its copy.
         let _lock = self.lock(spec)?;
         let started = Instant::now();
+        let lock = fs::read(self.project.root.join("Cargo.lock")).context("cannot read Cargo.lock")?;
+        let lock = sha256_hex(lock);
         let (built, crates) = self.compile(spec, quiet)?;
         let commit = self.commit.as_ref().map(|commit| commit.sha.as_str());
         let buildinfo = self.verify(spec, &built, commit)?;
         eprintln!("{}: built and verified in {:.1} s", spec.brand.binary, started.elapsed().as_secs_f64());
         let image = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
-        Ok(Built { image, buildinfo, crates })
+        let origin = Origin::compiled(self.project, self.commit.as_ref(), &self.toolchain, &lock);
+        Ok(Built { image, buildinfo, crates, origin, epoch: self.epoch })
     }
 
     /// Makes the binary of one brand from another's, and verifies it.
@@ -116,8 +122,10 @@ impl<'a> Builder<'a> {
             patched.as_secs_f64() * 1e3,
             (started.elapsed() - patched).as_secs_f64() * 1e3
         );
-        let crates = Crates::embedded(&image)?;
-        Ok(Built { image, buildinfo, crates })
+        let origin = base.origin(self.project);
+        // It is as old as the sources that it was compiled from, not as those that lie here.
+        let epoch = self.project.source_date_epoch(base.epoch())?;
+        Ok(Built { image, buildinfo, crates: base.crates.clone(), origin, epoch })
     }
 
     /// Puts a binary and what is made of it into `folder`, and returns what is there now.
@@ -131,10 +139,10 @@ impl<'a> Builder<'a> {
         let binary = &spec.brand.binary;
         let mut dist = Dist::open(folder.to_owned())?;
         let mut made = vec![dist.put(binary, 0o755, &built.image)?];
-        let bill = sbom::of(spec, &built.crates, &built.image, self.epoch)?;
+        let bill = sbom::of(spec, &built.crates, &built.image, built.epoch)?;
         if until == Until::Packages {
             let started = Instant::now();
-            for package in packages::make(self.project, spec, &built.image, &bill, self.epoch, self.fast)? {
+            for package in packages::make(self.project, spec, &built.image, &bill, built.epoch, self.fast)? {
                 made.push(dist.put(&package.file_name, 0o644, &package.content)?);
             }
             eprintln!("{binary}: packaged in {:.1} s", started.elapsed().as_secs_f64());
@@ -143,17 +151,7 @@ impl<'a> Builder<'a> {
         text.push('\n');
         made.push(dist.put(BUILDINFO, 0o644, text.as_bytes())?);
         made.push(dist.put(sbom::FILE_NAME, 0o644, &bill)?);
-        // A binary that was made from another one may come from other sources than those that lie here.
-        let sha = self.commit.as_ref().map_or("unknown", |commit| &commit.sha);
-        let from_here = built.buildinfo["build"]["git_sha"] == sha;
-        let lock = fs::read(self.project.root.join("Cargo.lock")).context("cannot read Cargo.lock")?;
-        let origin = Origin {
-            project: self.project,
-            commit: self.commit.as_ref().filter(|_| from_here),
-            toolchain: &self.toolchain,
-            lock: from_here.then(|| sha256_hex(lock)),
-        };
-        let statement = statement::of(&origin, spec, dist.digests())?;
+        let statement = statement::of(self.project, &built.origin, spec, dist.digests())?;
         made.push(dist.put(statement::FILE_NAME, 0o644, &statement)?);
         dist.finish()?;
         Ok(made)

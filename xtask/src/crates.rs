@@ -25,11 +25,11 @@ pub(crate) const ROOT: &str = "appliance";
 const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
 /// All crates of a brand, in the order of their names.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Crates(pub(crate) Vec<Crate>);
 
 /// One crate.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Crate {
     pub(crate) name: String,
     pub(crate) version: semver::Version,

@@ -91,12 +91,12 @@ impl Project {
     }
 
     /// Seconds since 1970 that built things carry: `SOURCE_DATE_EPOCH`, else the commit's time, else 0.
-    pub(crate) fn source_date_epoch(&self, commit: Option<&Commit>) -> Result<u32> {
+    pub(crate) fn source_date_epoch(&self, commit: Option<u32>) -> Result<u32> {
         match env::var("SOURCE_DATE_EPOCH") {
             Ok(text) => {
                 text.parse().with_context(|| format!("SOURCE_DATE_EPOCH is not a number of seconds: {text}"))
             }
-            Err(_) => Ok(commit.map_or(0, |commit| commit.epoch)),
+            Err(_) => Ok(commit.unwrap_or(0)),
         }
     }
 

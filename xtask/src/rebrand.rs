@@ -1,19 +1,34 @@
 //! Another brand of the same features and plugs from a finished binary, without a compiler.
+//!
+//! What the binary does not say about itself (licences of crates, the compiler) is taken from the bill and the statement
+//! beside it, if they are about this binary; else the new brand's say less, and that is told.
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 use crate::brand_block::Block;
 use crate::brand_crate::SOURCE;
-use crate::spec::Spec;
+use crate::crates::Crates;
+use crate::project::Project;
+use crate::sbom;
+use crate::spec::{Spec, sha256_hex};
+use crate::statement::{self, Origin};
 
 /// A finished binary that others are made from.
 pub(crate) struct Base {
     shown: String,
+    /// Name of the file.
+    name: String,
     image: Vec<u8>,
+    digest: String,
     block: Block,
+    /// What it is linked from.
+    pub(crate) crates: Crates,
+    /// What its statement of provenance names as inputs; nothing if none lies beside it.
+    stated: Option<Vec<Value>>,
 }
 
 impl Base {
@@ -22,7 +37,37 @@ impl Base {
         let shown = path.display().to_string();
         let image = fs::read(path).with_context(|| format!("cannot read {shown}"))?;
         let block = Block::find(&image).with_context(|| format!("{shown} cannot be rebranded"))?;
-        Ok(Base { shown, image, block })
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let digest = sha256_hex(&image);
+        let mut crates = Crates::embedded(&image).with_context(|| format!("{shown} cannot be rebranded"))?;
+        let beside = |file: &str| fs::read(path.with_file_name(file)).ok();
+        let bill = beside(sbom::FILE_NAME).is_some_and(|bill| sbom::complete(&mut crates, &bill, &digest));
+        if !bill {
+            eprintln!(
+                "note: no {} about {shown} lies beside it; new bills name its crates without licences",
+                sbom::FILE_NAME
+            );
+        }
+        let said = beside(statement::FILE_NAME).and_then(|text| statement::read(&text).ok());
+        let stated = said.filter(|said| said.files.get(&name) == Some(&digest)).map(|said| said.inputs);
+        if stated.is_none() {
+            eprintln!(
+                "note: no {} about {shown} lies beside it; new statements name no compiler",
+                statement::FILE_NAME
+            );
+        }
+        Ok(Base { shown, name, image, digest, block, crates, stated })
+    }
+
+    /// Time of the commit that it was built from, in seconds since 1970.
+    pub(crate) fn epoch(&self) -> Option<u32> {
+        let time: jiff::Timestamp = self.block.value(SOURCE[1])?.parse().ok()?;
+        time.as_second().try_into().ok()
+    }
+
+    /// What the statement about a brand that was made from it says.
+    pub(crate) fn origin(&self, project: &Project) -> Origin {
+        Origin::rebranded(project, &self.name, &self.digest, self.stated.clone(), self.commit())
     }
 
     /// The commit that it was built from.

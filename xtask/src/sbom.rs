@@ -49,6 +49,43 @@ pub(crate) fn of(spec: &Spec, crates: &Crates, binary: &[u8], epoch: u32) -> Res
     Ok(text)
 }
 
+/// Adds to crates that were read from a binary what a bill about it knows besides: licences, places, checksums. False if
+/// the bill is about another binary, or is none.
+pub(crate) fn complete(crates: &mut Crates, bill: &[u8], digest: &str) -> bool {
+    let Ok(bill) = serde_json::from_slice::<Value>(bill) else { return false };
+    if bill["metadata"]["component"]["hashes"][0]["content"] != digest {
+        return false;
+    }
+    let components = bill["components"].as_array().map_or(&[][..], Vec::as_slice);
+    for krate in &mut crates.0 {
+        let version = krate.version.to_string();
+        let known = components
+            .iter()
+            .find(|known| known["name"] == krate.name.as_str() && known["version"] == version.as_str());
+        let Some(known) = known else { continue };
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        krate.license = text(&known["licenses"][0]["expression"]);
+        krate.repository = text(&known["externalReferences"][0]["url"]);
+        krate.checksum = text(&known["hashes"][0]["content"]);
+        if krate.source.is_none() {
+            krate.source = known["purl"].as_str().and_then(source);
+        }
+    }
+    true
+}
+
+/// Where a crate comes from, in cargo's words, as its package URL says.
+fn source(purl: &str) -> Option<String> {
+    let (_, qualifier) = purl.split_once('?')?;
+    let (key, value) = qualifier.split_once('=')?;
+    let value = decoded(value)?;
+    match key {
+        "vcs_url" => Some(value),
+        "repository_url" => Some(format!("registry+{value}")),
+        _ => None,
+    }
+}
+
 fn component(krate: &Crate) -> Value {
     let mut component = Map::new();
     component.insert("type".into(), "library".into());
@@ -105,6 +142,19 @@ fn encoded(text: &str) -> String {
     out
 }
 
+/// What was encoded so.
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('%') {
+        bytes.extend(before.as_bytes());
+        bytes.push(u8::from_str_radix(after.get(..2)?, 16).ok()?);
+        rest = &after[2..];
+    }
+    bytes.extend(rest.as_bytes());
+    String::from_utf8(bytes).ok()
+}
+
 /// A UUID of version 8, made from a digest.
 fn uuid(content: &[u8]) -> String {
     let digest = sha256_hex(content);
@@ -157,6 +207,24 @@ mod tests {
             "pkg:cargo/made@2.0.0?vcs_url=git%2Bhttps%3A%2F%2Fgit.example%2Fmade%3Frev%3D12ab%2312abcd"
         );
         assert_eq!(bill["dependencies"][2]["dependsOn"][0], made["purl"]);
+    }
+
+    #[test]
+    fn a_bill_gives_back_what_the_binary_does_not_say() {
+        let mut bare = three();
+        for krate in &mut bare.0 {
+            (krate.license, krate.repository, krate.checksum) = (None, None, None);
+            krate.source = krate.source.take().filter(|source| source.starts_with("registry+"));
+        }
+        let written = bill(1);
+        assert!(!complete(&mut bare, &written, "of another"), "a bill about another binary says nothing");
+        assert!(bare.0[2].license.is_none());
+        assert!(complete(&mut bare, &written, &sha256_hex("binary")));
+        for (restored, whole) in bare.0.iter().zip(&three().0) {
+            assert_eq!(component(restored), component(whole));
+        }
+        assert_eq!(bare.0[1].source, three().0[1].source, "a git repository, percent-encoded in its URL");
+        assert_eq!(decoded("%zz"), None);
     }
 
     #[test]

@@ -16,33 +16,68 @@ pub(crate) const FILE_NAME: &str = "provenance.json";
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";
 const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
 
-/// What a build was made from.
-pub(crate) struct Origin<'a> {
-    pub(crate) project: &'a Project,
-    pub(crate) commit: Option<&'a Commit>,
-    pub(crate) toolchain: &'a Toolchain,
-    /// SHA-256 of the Cargo.lock that it was built with, if that is known.
-    pub(crate) lock: Option<String>,
+/// What a binary was made from, in the statement's words.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    /// Last part of the build type's name.
+    how: &'static str,
+    internal: Value,
+    inputs: Vec<Value>,
+}
+
+impl Origin {
+    /// Compiled from this project's sources.
+    pub(crate) fn compiled(
+        project: &Project,
+        commit: Option<&Commit>,
+        toolchain: &Toolchain,
+        lock: &str,
+    ) -> Self {
+        let mut inputs: Vec<Value> =
+            commit.iter().map(|commit| source(&project.repository, &commit.sha)).collect();
+        inputs.push(json!({ "name": "Cargo.lock", "digest": { "sha256": lock } }));
+        inputs.push(json!({ "name": "rustc", "annotations": { "version": toolchain.version } }));
+        Origin { how: "xtask/v1", internal: json!({ "host": toolchain.host, "profile": "release" }), inputs }
+    }
+
+    /// Made from a finished binary: what that one's own statement names as inputs, if it is known, else the commit that
+    /// the binary itself names. This machine's compiler and sources had no part in it.
+    pub(crate) fn rebranded(
+        project: &Project,
+        name: &str,
+        digest: &str,
+        stated: Option<Vec<Value>>,
+        commit: &str,
+    ) -> Self {
+        let mut inputs = vec![json!({ "name": name, "digest": { "sha256": digest } })];
+        match stated {
+            Some(stated) => inputs.extend(stated),
+            None if commit != "unknown" => inputs.push(source(&project.repository, commit)),
+            None => {}
+        }
+        Origin { how: "xtask-rebrand/v1", internal: json!({}), inputs }
+    }
+}
+
+/// The sources as an input. A tree with changes is no commit; the digest is of a commit or it is left out.
+fn source(repository: &str, sha: &str) -> Value {
+    let mut source = json!({ "name": "source", "uri": format!("git+{repository}") });
+    match sha.strip_suffix("-dirty") {
+        None => source["digest"] = json!({ "gitCommit": sha }),
+        Some(base) => source["annotations"] = json!({ "changed_since": base }),
+    }
+    source
 }
 
 /// The statement about files that are known by name and digest. It names no time and no machine: the same build makes
 /// the same bytes.
-pub(crate) fn of(origin: &Origin<'_>, spec: &Spec, files: &BTreeMap<String, String>) -> Result<Vec<u8>> {
-    let repository = &origin.project.repository;
-    let mut inputs = Vec::new();
-    if let Some(commit) = origin.commit {
-        // A tree with changes is no commit; the digest is of a commit or it is left out.
-        let mut source = json!({ "name": "source", "uri": format!("git+{repository}") });
-        match commit.sha.strip_suffix("-dirty") {
-            None => source["digest"] = json!({ "gitCommit": commit.sha }),
-            Some(base) => source["annotations"] = json!({ "changed_since": base }),
-        }
-        inputs.push(source);
-    }
-    if let Some(lock) = &origin.lock {
-        inputs.push(json!({ "name": "Cargo.lock", "digest": { "sha256": lock } }));
-    }
-    inputs.push(json!({ "name": "rustc", "annotations": { "version": origin.toolchain.version } }));
+pub(crate) fn of(
+    project: &Project,
+    origin: &Origin,
+    spec: &Spec,
+    files: &BTreeMap<String, String>,
+) -> Result<Vec<u8>> {
+    let repository = &project.repository;
     let statement = json!({
         "_type": STATEMENT,
         "subject": files.iter().map(|(name, digest)| json!({ "name": name, "digest": { "sha256": digest } }))
@@ -50,19 +85,19 @@ pub(crate) fn of(origin: &Origin<'_>, spec: &Spec, files: &BTreeMap<String, Stri
         "predicateType": PROVENANCE,
         "predicate": {
             "buildDefinition": {
-                "buildType": format!("{repository}/build/xtask/v1"),
+                "buildType": format!("{repository}/build/{}", origin.how),
                 "externalParameters": {
                     "spec": spec.file_name,
                     "spec_digest": { "sha256": spec.digest()? },
                     "features": spec.features.chosen(),
                 },
-                "internalParameters": { "host": origin.toolchain.host, "profile": "release" },
-                "resolvedDependencies": inputs,
+                "internalParameters": origin.internal,
+                "resolvedDependencies": origin.inputs,
             },
             "runDetails": {
                 "builder": {
                     "id": format!("{repository}/xtask"),
-                    "version": { "xtask": origin.project.version },
+                    "version": { "xtask": project.version },
                 },
             },
         },
@@ -79,6 +114,8 @@ pub(crate) struct Said {
     pub(crate) spec_digest: String,
     /// The commit; nothing if the tree had changes or no git.
     pub(crate) commit: Option<String>,
+    /// What went into the build, as the statement has it.
+    pub(crate) inputs: Vec<Value>,
 }
 
 /// Reads a statement; says what it lacks.
@@ -99,11 +136,12 @@ pub(crate) fn read(text: &[u8]) -> Result<Said, String> {
     }
     let definition = &statement["predicate"]["buildDefinition"];
     let spec_digest = definition["externalParameters"]["spec_digest"]["sha256"].as_str();
-    let sources = definition["resolvedDependencies"].as_array().into_iter().flatten();
-    let commit = sources.filter_map(|source| source["digest"]["gitCommit"].as_str()).next();
+    let inputs = definition["resolvedDependencies"].as_array().cloned().unwrap_or_default();
+    let commit = inputs.iter().find_map(|source| source["digest"]["gitCommit"].as_str()).map(str::to_owned);
     Ok(Said {
         files,
         spec_digest: spec_digest.ok_or("names no digest of the spec")?.to_owned(),
-        commit: commit.map(str::to_owned),
+        commit,
+        inputs,
     })
 }
