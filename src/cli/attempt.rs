@@ -1,8 +1,8 @@
 //! `try`: any command in a noop sandbox of its own, and what it changed.
 
+use std::ffi::{OsStr, OsString};
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 
 use clap::Args;
 
@@ -28,7 +28,8 @@ const LEFT_OUT: &[&str] =
 /// Run a command in a sandbox, see what it changes, then drop the changes or merge them
 ///
 /// The command runs for real where you are, with your environment and input, but nothing reaches the host, and there is
-/// no network. Its output and exit code are its own; what it changed is told on standard error.
+/// no network. Its output and exit code are its own; what it changed is told on standard error. Standard input is passed
+/// on whether or not the command reads it: in a loop that reads lines, use `try -- … </dev/null`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -50,7 +51,7 @@ pub(super) struct Arguments {
     json: bool,
     /// The command and its arguments
     #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND")]
-    command: Vec<PathBuf>,
+    command: Vec<OsString>,
 }
 
 pub(super) fn run(appliance: &Appliance, arguments: &Arguments) -> Result<u8, CommandError> {
@@ -63,14 +64,17 @@ pub(super) fn run(appliance: &Appliance, arguments: &Arguments) -> Result<u8, Co
         CommandError::new(format!("the current directory cannot be found: {error}"))
             .hint("change to a directory that exists")
     })?;
-    let environment = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, _)| !LEFT_OUT.contains(&name.as_str()));
+    let left_out = |name: &OsStr| LEFT_OUT.iter().any(|other| name == *other);
+    let environment = std::env::vars_os().filter(|(name, _)| !left_out(name));
     let settings = settings::resolve(brand, &Flags::default())?;
     let node = nix::unistd::gethostname()?.to_string_lossy().into_owned();
     let stdin = io::stdin();
     let request = Request {
-        program: Program { argv: arguments.command.clone(), environment: environment.collect(), directory },
+        program: Program {
+            argv: arguments.command.clone(),
+            environment: environment.collect(),
+            directory: directory.into(),
+        },
         input: input(stdin.as_fd()),
         show: Show {
             format: if arguments.no_diff { Format::None } else { settings.diff.value },

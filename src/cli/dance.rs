@@ -59,6 +59,9 @@ pub(super) struct Arguments {
     /// Save what the noop would change, for `plan show` and `plan apply`
     #[arg(long, value_name = "PLAN")]
     out: Option<PathBuf>,
+    /// Let scripts call only what restricted.d allows; every other command is only told. Noop only
+    #[arg(long)]
+    restricted: bool,
     /// How to show what differs inside files: normal, unified or none [default: parameters, server.conf, normal]
     #[arg(long, value_name = "FORMAT")]
     diff: Option<String>,
@@ -92,6 +95,10 @@ pub(super) fn run(appliance: &Appliance, arguments: &Arguments) -> Result<u8, Co
         return Err(CommandError::new("a live run merges its changes at once, so there is no plan to save")
             .hint("use --noop with --out, then `plan apply`"));
     }
+    if !noop && arguments.restricted {
+        return Err(CommandError::new("a live run cannot be restricted: it would merge what is half done")
+            .hint("use --noop with --restricted"));
+    }
     if arguments.show_secrets && !std::io::stdout().is_terminal() {
         return Err(CommandError::new("secrets are shown on a terminal only, and standard output is none")
             .hint("run it without --show-secrets, or without the pipe"));
@@ -102,6 +109,7 @@ pub(super) fn run(appliance: &Appliance, arguments: &Arguments) -> Result<u8, Co
     };
     let request = Request {
         mode: if noop { Mode::Noop } else { Mode::Live },
+        restricted: arguments.restricted,
         node: node_name(arguments)?,
         modules: arguments.modules.iter().map(|name| ModuleName::new(name)).collect::<Result<_, _>>()?,
         settings: settings::resolve(brand, &flags)?,

@@ -1,12 +1,12 @@
 //! One command of a person, tried: it runs for real in a noop sandbox of its own, and what it changed is told.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde::Serialize;
 
 use crate::disco::Mode;
-use crate::disco::changes::{Change, ScanError, Scanner, Show, counted};
+use crate::disco::changes::{Change, HostPath, ScanError, Scanner, Show, counted};
 use crate::disco::commands::{CommandListError, Commands};
 use crate::disco::dance::{Event, Watch, file_system_now};
 use crate::disco::history::{History, HistoryError};
@@ -18,13 +18,14 @@ use crate::disco::params::NodeName;
 use crate::disco::report::{HeldBackBy, ModuleRun, Outcome, Run, SCHEMA as RUN_SCHEMA, Step, Usage};
 use crate::disco::sandbox::probe::{self, ProbeError};
 use crate::disco::sandbox::shadow::{self, HeldBack};
-use crate::disco::sandbox::{Activity, Program, Sandbox, SandboxError, Scratch};
+use crate::disco::sandbox::{Activity, Furniture, Program, Sandbox, SandboxError, Scratch};
 use crate::disco::session::{self, Input};
 
 /// Version of the JSON that `try --json` prints.
 pub const SCHEMA: &str = "disco.try.v1";
 
-/// Exit code for a command that was not found, as shells have it.
+/// Exit codes for a command that could not be started and for one that was not found, as shells have them.
+const NOT_EXECUTABLE: i32 = 126;
 const NOT_FOUND: i32 = 127;
 
 /// As which module a merged command stands in the history.
@@ -93,7 +94,7 @@ pub struct Attempt {
     /// Always [`SCHEMA`].
     pub schema: &'static str,
     /// The command and its arguments.
-    pub command: Vec<PathBuf>,
+    pub command: Vec<HostPath>,
     /// Its exit code; 128 and the number of the signal that ended it; 127 if there is no such command.
     pub exit: i32,
     /// What differs from the live system, or differed before the merge; sorted by path.
@@ -131,10 +132,12 @@ pub fn attempt(request: Request<'_>, watch: &mut dyn FnMut(Activity<'_>)) -> Res
     let kept = request.vardir.join("parameters");
     let parameters = if kept.is_dir() { kept } else { scratch.empty_directory("parameters")? };
     let began = file_system_now(&scratch)?;
-    let mut sandbox = Sandbox::open(Mode::Noop, scratch, &parameters, commands)?;
+    let furniture = Furniture { commands, ..Furniture::default() };
+    let mut sandbox = Sandbox::open(Mode::Noop, scratch, &parameters, furniture)?;
     sandbox.limit(request.limits);
-    if !sandbox.has_directory(&request.program.directory) {
-        return Err(AttemptError::Directory(request.program.directory));
+    let directory = Path::new(&request.program.directory);
+    if !sandbox.has_directory(directory) {
+        return Err(AttemptError::Directory(directory.to_owned()));
     }
     let mut calls = Vec::new();
     let ran = session::run(&mut sandbox, &request.program, request.input, &mut |activity| {
@@ -145,9 +148,10 @@ pub fn attempt(request: Request<'_>, watch: &mut dyn FnMut(Activity<'_>)) -> Res
     });
     let usage = match ran {
         Ok(usage) => usage,
-        Err(error @ SandboxError::Start { .. }) => {
+        Err(error @ SandboxError::Start { found, .. }) => {
             watch(Activity::Complaint(format!("{error}\n").as_bytes()));
-            Usage { exit: NOT_FOUND, ..Usage::default() }
+            let exit = if found { NOT_EXECUTABLE } else { NOT_FOUND };
+            Usage { exit, ..Usage::default() }
         }
         Err(error) => return Err(error.into()),
     };
@@ -159,7 +163,7 @@ pub fn attempt(request: Request<'_>, watch: &mut dyn FnMut(Activity<'_>)) -> Res
     noise.mark(&mut changes);
     let attempt = Attempt {
         schema: SCHEMA,
-        command: request.program.argv,
+        command: request.program.argv.into_iter().map(|word| HostPath(word.into())).collect(),
         exit: usage.exit,
         changes,
         held_back: calls,
@@ -196,7 +200,7 @@ impl Tried {
 
     /// The command as a run of one step. Of its arguments nothing is kept: they may hold anything.
     fn as_run(&self, id: u64) -> Run {
-        let name = self.attempt.command.first().map(|path| path.display().to_string());
+        let name = self.attempt.command.first().map(ToString::to_string);
         let began = self.started.0;
         let step = Step::new("exec", name.clone(), began, began, self.usage);
         let module = ModuleRun { name: MODULE.to_owned(), outcome: Outcome::Done, steps: vec![step] };

@@ -23,8 +23,9 @@ use crate::disco::params::{self, NodeName, ParametersError};
 use crate::disco::plan::{self, PlanError};
 use crate::disco::report::{ModuleRun, Outcome, Run, SCHEMA, Step, Usage};
 use crate::disco::sandbox::probe::{self, ProbeError};
+use crate::disco::sandbox::restricted;
 use crate::disco::sandbox::shadow::{self, HeldBack};
-use crate::disco::sandbox::{Sandbox, SandboxError, Scratch};
+use crate::disco::sandbox::{Furniture, Sandbox, SandboxError, Scratch};
 use crate::disco::secrets::Secrets;
 use crate::disco::settings::Settings;
 use crate::disco::spin::{Spun, Stage, Trouble};
@@ -36,6 +37,8 @@ pub struct Request {
     pub mode: Mode,
     /// Whose parameters.
     pub node: NodeName,
+    /// Whether only what `restricted.d` allows may be called; noop only.
+    pub restricted: bool,
     /// Only these modules and what they require; empty: those that the parameters name.
     pub modules: Vec<ModuleName>,
     /// Where the universe is, and how the client behaves.
@@ -208,9 +211,13 @@ pub fn dance(request: &Request, watch: Watch<'_>) -> Result<Run, DanceError> {
     let effective = scratch.path().join("parameters");
     params::write_effective(&request.vardir, &request.node, &modules, &effective)?;
     let commands = Commands::read(&request.etcdir.join("commands.d"))?;
+    let restricted = match request.restricted {
+        true => restricted::commands(&request.etcdir.join("restricted.d"))?,
+        false => Vec::new(),
+    };
     let host = scratch.host()?;
     let began = file_system_now(&scratch)?;
-    let mut sandbox = Sandbox::open(request.mode, scratch, &effective, commands)?;
+    let mut sandbox = Sandbox::open(request.mode, scratch, &effective, Furniture { commands, restricted })?;
     sandbox.limit(request.settings.limits.clone());
     for note in sandbox.notes() {
         watch(Event::Note { text: note });
@@ -231,8 +238,13 @@ pub fn dance(request: &Request, watch: Watch<'_>) -> Result<Run, DanceError> {
         }
         watch(Event::Processing { module: &done.name });
         let mut spun = Spun::default();
-        let mut stage =
-            Stage { mode: request.mode, began: started, node: &request.node, sandbox: &mut sandbox };
+        let mut stage = Stage {
+            mode: request.mode,
+            restricted: request.restricted,
+            began: started,
+            node: &request.node,
+            sandbox: &mut sandbox,
+        };
         match stage.spin(module, &mut spun, watch) {
             Ok(()) => {}
             Err(Trouble::Module(error)) => {

@@ -1,5 +1,6 @@
 //! What a person runs in the sandbox that stands: a shell, or a script.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -13,8 +14,8 @@ use crate::disco::sandbox::plan::{COMMANDS_DIR, PARAMETERS_DIR, RESTRICTED_DIR};
 use crate::disco::sandbox::probe::{self, ProbeError};
 use crate::disco::sandbox::restricted;
 use crate::disco::sandbox::shadow;
-use crate::disco::sandbox::standing::{Furniture, Place};
-use crate::disco::sandbox::{Activity, PARAMETERS_VARIABLE, Program, Sandbox, SandboxError};
+use crate::disco::sandbox::standing::Place;
+use crate::disco::sandbox::{Activity, Furniture, PARAMETERS_VARIABLE, Program, Sandbox, SandboxError};
 use crate::disco::spin::{BASH, PATH, interpreter};
 
 /// Why there is no session.
@@ -120,7 +121,7 @@ impl<'a> Standing<'a> {
     }
 
     /// Where a session's program runs, and how it is called.
-    fn program(&self, argv: Vec<PathBuf>, path: String, more: Vec<(String, String)>) -> Program {
+    fn program(&self, argv: Vec<OsString>, path: String, more: Vec<(String, String)>) -> Program {
         let mut environment = vec![
             ("PATH".to_owned(), path),
             ("HOME".to_owned(), "/root".to_owned()),
@@ -131,7 +132,7 @@ impl<'a> Standing<'a> {
             environment.push(("NOOP".to_owned(), "true".to_owned()));
         }
         environment.extend(more);
-        Program { argv, environment, directory: "/".into() }
+        Program::new(argv, environment)
     }
 
     /// A shell in which everything can be called; start-up files of the user are read.
@@ -142,7 +143,7 @@ impl<'a> Standing<'a> {
     /// A restricted shell (bash, "The Restricted Shell"): only what `restricted.d` allows runs. It reads no start-up
     /// file, for that could give it another PATH.
     pub fn restricted_shell(&self, more: Vec<(String, String)>) -> Program {
-        let argv = [BASH, "--noprofile", "--norc", "--restricted"].map(PathBuf::from);
+        let argv = [BASH, "--noprofile", "--norc", "--restricted"].map(OsString::from);
         self.program(argv.into(), format!("{COMMANDS_DIR}:{RESTRICTED_DIR}"), more)
     }
 

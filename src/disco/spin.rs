@@ -1,5 +1,6 @@
 //! One module of a dance: its files, its templates, its scripts.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use crate::disco::module::{Module, ModuleError};
 use crate::disco::params::NodeName;
 use crate::disco::place::{self, PlaceError};
 use crate::disco::report::{HeldBackBy, Step, Usage};
-use crate::disco::sandbox::plan::{COMMANDS_DIR, PARAMETERS_DIR};
+use crate::disco::sandbox::plan::{COMMANDS_DIR, PARAMETERS_DIR, RESTRICTED_DIR};
 use crate::disco::sandbox::shadow::HeldBack;
 use crate::disco::sandbox::{Activity, OutputUse, PARAMETERS_VARIABLE, Program, Sandbox, SandboxError};
 use crate::disco::tree::{self, TreeError};
@@ -73,6 +74,8 @@ pub(crate) struct Spun {
 /// The stage on which modules dance.
 pub(crate) struct Stage<'a> {
     pub(crate) mode: Mode,
+    /// Whether scripts and templates may call only what `restricted.d` allows.
+    pub(crate) restricted: bool,
     /// When the run began.
     pub(crate) began: Instant,
     pub(crate) node: &'a NodeName,
@@ -114,7 +117,7 @@ impl Stage<'_> {
         let source = module.directory.join("templates").join(template);
         let failed =
             |why| SpinError::Template { module: module.name.to_string(), template: template.into(), why };
-        let program = self.program(module, vec![BASH.into(), source.clone()]);
+        let program = self.program(module, vec![BASH.into(), source.clone().into()]);
         let started = Instant::now();
         let ran = self.run(module, template, &program, OutputUse::Captured, spun, watch);
         let (usage, content) = ran.map_err(|error| unless_broken(error, failed))?;
@@ -189,9 +192,14 @@ impl Stage<'_> {
         Ok((usage, captured))
     }
 
-    fn program(&self, module: &Module, argv: Vec<PathBuf>) -> Program {
+    fn program(&self, module: &Module, mut argv: Vec<OsString>) -> Program {
+        let mut path = format!("{COMMANDS_DIR}:{PATH}");
+        if self.restricted {
+            path = format!("{COMMANDS_DIR}:{RESTRICTED_DIR}");
+            argv = restricted(argv);
+        }
         let mut environment = vec![
-            ("PATH".to_owned(), format!("{COMMANDS_DIR}:{PATH}")),
+            ("PATH".to_owned(), path),
             ("HOME".to_owned(), "/root".to_owned()),
             ("LANG".to_owned(), "C.UTF-8".to_owned()),
             ("DISCO_MODULE".to_owned(), module.name.to_string()),
@@ -201,7 +209,7 @@ impl Stage<'_> {
         if self.mode == Mode::Noop {
             environment.push(("NOOP".to_owned(), "true".to_owned()));
         }
-        Program { argv, environment, directory: "/".into() }
+        Program::new(argv, environment)
     }
 }
 
@@ -219,8 +227,21 @@ fn ending(exit: i32) -> String {
     if exit > 128 { format!("signal {} ended it", exit - 128) } else { format!("it ended with code {exit}") }
 }
 
+/// How a script runs where only what is allowed may be called: a shell as a restricted bash, any other interpreter by what
+/// a restricted shell would find under its name.
+fn restricted(mut argv: Vec<OsString>) -> Vec<OsString> {
+    let name = Path::new(&argv[0]).file_name().unwrap_or_default();
+    if name == "bash" || name == "sh" {
+        // Long options come first.
+        argv.splice(..1, [BASH, "--restricted"].map(OsString::from));
+    } else {
+        argv[0] = Path::new(RESTRICTED_DIR).join(name).into();
+    }
+    argv
+}
+
 /// What runs a script: its own `#!` line, one argument included as the kernel does it, or bash.
-pub(crate) fn interpreter(script: &Path) -> io::Result<Vec<PathBuf>> {
+pub(crate) fn interpreter(script: &Path) -> io::Result<Vec<OsString>> {
     let mut head = Vec::new();
     fs::File::open(script)?.take(256).read_to_end(&mut head)?;
     let line = head
@@ -228,12 +249,12 @@ pub(crate) fn interpreter(script: &Path) -> io::Result<Vec<PathBuf>> {
         .and_then(|rest| rest.split(|&byte| byte == b'\n').next())
         .unwrap_or_default();
     let line = String::from_utf8_lossy(line);
-    let mut argv: Vec<PathBuf> = match line.trim().split_once(char::is_whitespace) {
+    let mut argv: Vec<OsString> = match line.trim().split_once(char::is_whitespace) {
         Some((program, argument)) => vec![program.into(), argument.trim().into()],
         None if line.trim().is_empty() => vec![BASH.into()],
         None => vec![line.trim().into()],
     };
-    argv.push(script.to_owned());
+    argv.push(script.into());
     Ok(argv)
 }
 
@@ -295,8 +316,19 @@ mod tests {
         ] {
             fs::write(&script, text).unwrap();
             let mut argv = interpreter(&script).unwrap();
-            assert_eq!(argv.pop().as_ref(), Some(&script));
-            assert_eq!(argv, expected.iter().map(PathBuf::from).collect::<Vec<_>>(), "{text:?}");
+            assert_eq!(argv.pop().as_deref(), Some(script.as_os_str()));
+            assert_eq!(argv, expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_restricted_script_is_run_by_a_restricted_bash_or_by_what_is_allowed() {
+        for (argv, expected) in [
+            (["/bin/sh", "-e", "s"], vec![BASH, "--restricted", "-e", "s"]),
+            (["/usr/bin/env", "python3", "s"], vec!["/var/disco/restricted/env", "python3", "s"]),
+            (["/usr/bin/python3", "-u", "s"], vec!["/var/disco/restricted/python3", "-u", "s"]),
+        ] {
+            assert_eq!(restricted(argv.map(OsString::from).into()), expected);
         }
     }
 

@@ -42,6 +42,8 @@ drwxr-xr-x root:root /opt/acme/etc/disco/commands.d
 -rw-r--r-- root:root /opt/acme/etc/disco/commands.d/10-default.conf
 drwxr-xr-x root:root /opt/acme/etc/disco/noise.d
 -rw-r--r-- root:root /opt/acme/etc/disco/noise.d/10-default.conf
+drwxr-xr-x root:root /opt/acme/etc/disco/restricted.d
+-rw-r--r-- root:root /opt/acme/etc/disco/restricted.d/10-default.conf
 -rw------- root:root /opt/acme/etc/disco/server.conf
 drwxr-xr-x root:root /opt/acme/sbin
 -rwxr-xr-x root:root /opt/acme/sbin/acme-disco
@@ -58,6 +60,7 @@ drwx------ root:root /var/lib/acme-disco
 const CONFIGS: &str = "\
 /opt/acme/etc/disco/commands.d/10-default.conf
 /opt/acme/etc/disco/noise.d/10-default.conf
+/opt/acme/etc/disco/restricted.d/10-default.conf
 /opt/acme/etc/disco/server.conf
 ";
 

@@ -99,6 +99,10 @@ fn the_tour_can_be_walked_as_it_is_written() {
         "This is localhost.localdomain, and it dances.\n",
         "report: motd-1: template",
         "converged",
+        "warning: Would execute : service postgresql stop\n",
+        "info: File: file: /etc/passwd : Deleted\n",
+        "info: The noop sandbox is gone",
+        "< This is localhost.localdomain, and it dances.\n",
     ] {
         assert!(said.contains(promised), "{promised} is not in\n{said}");
     }

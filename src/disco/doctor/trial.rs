@@ -8,7 +8,7 @@ use crate::disco::commands::Commands;
 use crate::disco::doctor::{Finding, Patient};
 use crate::disco::lock::{Lock, LockError};
 use crate::disco::sandbox::probe;
-use crate::disco::sandbox::{OutputUse, Program, Sandbox, SandboxError, Scratch};
+use crate::disco::sandbox::{Furniture, OutputUse, Program, Sandbox, SandboxError, Scratch};
 
 pub(super) fn examine(patient: &Patient<'_>) -> Option<Finding> {
     let about = "sandbox";
@@ -60,9 +60,10 @@ fn try_one(patient: &Patient<'_>) -> Result<[Duration; 3], SandboxError> {
         path: parameters.clone(),
         source,
     })?;
-    let mut sandbox = Sandbox::open(Mode::Noop, scratch, &parameters, commands)?;
+    let mut sandbox =
+        Sandbox::open(Mode::Noop, scratch, &parameters, Furniture { commands, ..Furniture::default() })?;
     let set_up = began.elapsed();
-    let program = Program { argv: vec!["/bin/true".into()], environment: Vec::new(), directory: "/".into() };
+    let program = Program::new(vec!["/bin/true".into()], Vec::new());
     let began = Instant::now();
     sandbox.run(&program, OutputUse::Shown, &mut |_| {})?;
     let used = began.elapsed();

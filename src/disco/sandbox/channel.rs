@@ -3,7 +3,9 @@
 //! The client owns one end of a `SOCK_SEQPACKET` pair, init the other. The client speaks only after `Ready`; every
 //! `Run` is answered by one `Ended`. Whoever finds the other end closed is alone.
 
-use std::io::{self, IoSlice, IoSliceMut};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
@@ -16,16 +18,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::disco::report::Usage;
 
-/// Largest packet; a command line with its environment stays far below.
+/// Largest packet; a command line that a shadow tells stays far below.
 const PACKET: usize = 128 * 1024;
 
 /// From the client to init.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Request {
-    /// Execute a program; its streams come beside the packet: input (without it, the program has none), output, error.
+    /// Execute a program. Beside the packet come the program, see [`Program::in_memory`], and its streams: input (without
+    /// it, the program has none), output, error.
     Run {
-        /// What to execute.
-        program: Program,
         /// Whether its input is a terminal that it is to control.
         terminal: bool,
     },
@@ -35,11 +36,52 @@ pub(super) enum Request {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Program {
     /// Path of the program, then its arguments.
-    pub argv: Vec<PathBuf>,
+    pub argv: Vec<OsString>,
     /// The whole environment.
-    pub environment: Vec<(String, String)>,
+    pub environment: Vec<(OsString, OsString)>,
     /// Where it starts.
-    pub directory: PathBuf,
+    pub directory: OsString,
+}
+
+impl Program {
+    /// A program that starts in `/`.
+    pub fn new(argv: Vec<OsString>, environment: Vec<(String, String)>) -> Self {
+        let environment = environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        Program { argv, environment, directory: "/".into() }
+    }
+
+    /// Writes it to a file without a name: a command line and its environment may be longer than a packet.
+    pub(super) fn in_memory(&self) -> io::Result<File> {
+        let mut file = File::from(rustix::fs::memfd_create("program", rustix::fs::MemfdFlags::CLOEXEC)?);
+        file.write_all(&serde_json::to_vec(self)?)?;
+        Ok(file)
+    }
+
+    /// Reads it from such a file.
+    pub(super) fn from_memory(mut file: File) -> io::Result<Self> {
+        file.rewind()?;
+        Ok(serde_json::from_reader(io::BufReader::new(file))?)
+    }
+
+    /// The program's path, for people.
+    pub(super) fn name(&self) -> String {
+        self.argv.first().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+}
+
+/// Why a program did not start.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct NotStarted {
+    /// Whether there is such a program at all.
+    pub(super) found: bool,
+    /// The system's word.
+    pub(super) why: String,
+}
+
+impl From<io::Error> for NotStarted {
+    fn from(error: io::Error) -> Self {
+        NotStarted { found: error.kind() != io::ErrorKind::NotFound, why: error.to_string() }
+    }
 }
 
 /// From init to the client.
@@ -60,7 +102,7 @@ pub(super) enum Reply {
     /// The sandbox could not be put together.
     SetUpFailed(String),
     /// The program ended, or never started.
-    Ended(Result<Usage, String>),
+    Ended(Result<Usage, NotStarted>),
 }
 
 /// One end of the conversation.
@@ -97,10 +139,7 @@ impl Channel {
     pub(super) fn send(&self, message: &impl Serialize, descriptors: &[RawFd]) -> io::Result<()> {
         let text = serde_json::to_vec(message)?;
         if text.len() > PACKET {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "the command line and its environment are too long",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the message is too long"));
         }
         let rights = [ControlMessage::ScmRights(descriptors)];
         let rights = if descriptors.is_empty() { &[][..] } else { &rights[..] };

@@ -18,7 +18,7 @@ use nix::unistd::Pid;
 
 use crate::disco::Mode;
 use crate::disco::report::Usage;
-use crate::disco::sandbox::channel::{Channel, Program, Reply, Request};
+use crate::disco::sandbox::channel::{Channel, NotStarted, Program, Reply, Request};
 use crate::disco::sandbox::confine::Confinement;
 use crate::disco::sandbox::plan::{MountPlan, RunDirs};
 use crate::disco::sandbox::{calls, mount, terminal};
@@ -218,10 +218,10 @@ fn bring_up_loopback() -> io::Result<()> {
 fn serve(mode: Mode, channel: &Channel, confinement: Option<&Arc<Confinement>>) -> libc::c_int {
     loop {
         match channel.receive::<Request>() {
-            Ok(Some((Request::Run { program, terminal }, descriptors))) => {
-                let outcome = spawn(&program, terminal, descriptors, confinement)
+            Ok(Some((Request::Run { terminal }, descriptors))) => {
+                let outcome = spawn(terminal, descriptors, confinement)
                     .and_then(|(child, started)| wait_among_orphans(child, started))
-                    .map_err(|why| why.to_string());
+                    .map_err(NotStarted::from);
                 end_what_is_left(mode);
                 if channel.send(&Reply::Ended(outcome), &[]).is_err() {
                     return 1;
@@ -233,20 +233,20 @@ fn serve(mode: Mode, channel: &Channel, confinement: Option<&Arc<Confinement>>) 
     }
 }
 
-/// Starts a program with the streams that came for it: input, output and error, or only the last two.
+/// Starts the program that came, with the streams that came with it.
 fn spawn(
-    program: &Program,
     terminal: bool,
     mut descriptors: Vec<OwnedFd>,
     confinement: Option<&Arc<Confinement>>,
 ) -> io::Result<(Child, Instant)> {
     let stdin = match descriptors.len() {
-        3 => Stdio::from(descriptors.remove(0)),
+        4 => Stdio::from(descriptors.remove(1)),
         _ => Stdio::null(),
     };
-    let [stdout, stderr]: [OwnedFd; 2] = descriptors.try_into().map_err(|_| {
+    let [program, stdout, stderr]: [OwnedFd; 3] = descriptors.try_into().map_err(|_| {
         io::Error::new(io::ErrorKind::InvalidInput, "a program needs an output and an error stream")
     })?;
+    let program = Program::from_memory(File::from(program))?;
     let (path, arguments) = program.argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let mut command = Command::new(path);
     command
@@ -329,17 +329,20 @@ fn end_of_children(action: libc::sighandler_t) {
 /// Executes programs for a client of a standing sandbox. What they leave running stays; a client that goes away takes
 /// its running program along.
 fn serve_a_guest(channel: &Channel, confinement: Option<&Arc<Confinement>>) -> libc::c_int {
-    while let Ok(Some((Request::Run { program, terminal }, descriptors))) = channel.receive::<Request>() {
-        let outcome = match spawn(&program, terminal, descriptors, confinement) {
+    while let Ok(Some((Request::Run { terminal }, descriptors))) = channel.receive::<Request>() {
+        let outcome = match spawn(terminal, descriptors, confinement) {
             Ok((child, started)) => match ended_before_the_client(channel, &child) {
                 Ok(true) => wait_for(child, started),
-                // The program was told to die with this process.
-                Ok(false) => return 1,
+                Ok(false) => {
+                    // It leads the group in which its own programs are, unless they chose another.
+                    let _ = kill(Pid::from_raw(-(child.id() as libc::pid_t)), Signal::SIGKILL);
+                    return 1;
+                }
                 Err(error) => Err(error),
             },
             Err(error) => Err(error),
         };
-        if channel.send(&Reply::Ended(outcome.map_err(|why| why.to_string())), &[]).is_err() {
+        if channel.send(&Reply::Ended(outcome.map_err(NotStarted::from)), &[]).is_err() {
             return 1;
         }
     }

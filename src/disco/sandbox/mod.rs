@@ -59,6 +59,7 @@ pub(crate) use crate::disco::sandbox::host::directory_of;
 pub use crate::disco::sandbox::mount::MountError;
 pub use crate::disco::sandbox::plan::ORIGINAL_COMMANDS;
 use crate::disco::sandbox::plan::{Layer, MountPlan, RunDirs};
+use crate::disco::sandbox::restricted::Verdict;
 pub use crate::disco::sandbox::scratch::Scratch;
 use crate::disco::sandbox::shadow::HeldBack;
 
@@ -111,6 +112,8 @@ pub enum SandboxError {
     Start {
         /// Its path.
         program: String,
+        /// Whether there is such a program at all.
+        found: bool,
         /// The system's word.
         why: String,
     },
@@ -159,6 +162,15 @@ pub enum OutputUse {
     Captured,
 }
 
+/// What a sandbox holds beyond the host's files.
+#[derive(Debug, Clone, Default)]
+pub struct Furniture {
+    /// What becomes of calls of the commands that act on the running system.
+    pub(crate) commands: Commands,
+    /// What a restricted shell may call; empty where there is none.
+    pub(crate) restricted: Vec<(String, Verdict)>,
+}
+
 /// A running sandbox.
 pub struct Sandbox {
     channel: Channel,
@@ -183,7 +195,7 @@ enum Keeper {
 impl Sandbox {
     /// Puts a sandbox together and waits until it stands.
     ///
-    /// `parameters` is shown read-only at `/var/disco/parameters`; `commands` judge the calls that come from inside.
+    /// `parameters` is shown read-only at `/var/disco/parameters`.
     ///
     /// # Errors
     /// Says which step failed. Nothing is left mounted.
@@ -191,10 +203,10 @@ impl Sandbox {
         mode: Mode,
         scratch: Scratch,
         parameters: &Path,
-        commands: Commands,
+        furniture: Furniture,
     ) -> Result<Self, SandboxError> {
         let dirs = RunDirs { scratch: scratch.path().to_owned(), parameters: parameters.to_owned() };
-        let plan = plan_for(mode, &dirs, &commands)?;
+        let plan = plan_for(mode, &dirs, &furniture)?;
         let client = probe::own_binary().map_err(process("find the program for"))?;
         let (channel, inner) = Channel::pair().map_err(process("make a channel to"))?;
         let blueprint = child::Blueprint { mode, plan: &plan, dirs: &dirs, client: &client, stay: None };
@@ -202,8 +214,8 @@ impl Sandbox {
         let init = Init(child::start(&blueprint, &inner).map_err(process("start"))?);
         drop(inner);
         let listener = first_word(&channel)?.into_iter().next().ok_or(SandboxError::Gone)?;
-        let shadows = commands.watched_paths(mode);
-        let calls = Calls::new(listener, commands, mode, scratch.host()?);
+        let shadows = furniture.commands.watched_paths(mode);
+        let calls = Calls::new(listener, furniture.commands, mode, scratch.host()?);
         let root = mount::open_root_of(init.0).map_err(process("look into"))?;
         let keeper = Keeper::This { init, scratch };
         Ok(Sandbox { channel, root, calls, shadows, plan, mode, limits: None, keeper })
@@ -249,10 +261,12 @@ impl Sandbox {
 }
 
 /// Decides what to mount, from what is mounted now.
-fn plan_for(mode: Mode, dirs: &RunDirs, commands: &Commands) -> Result<MountPlan, SandboxError> {
+fn plan_for(mode: Mode, dirs: &RunDirs, furniture: &Furniture) -> Result<MountPlan, SandboxError> {
     let mounts = mount::visible_mounts().map_err(process("list the mounts for"))?;
-    let (shadows, real) = (commands.watched_paths(mode), commands.real_programs(mode));
-    Ok(plan::plan(mode, &mounts, dirs, &shadows, &real, mount::found_at))
+    let (shadows, real) = (furniture.commands.watched_paths(mode), furniture.commands.real_programs(mode));
+    let mut plan = plan::plan(mode, &mounts, dirs, &shadows, &real, mount::found_at);
+    plan.add_restricted(&furniture.restricted);
+    Ok(plan)
 }
 
 /// Waits until a new sandbox stands, or says why it does not; what comes with it are the descriptors beside its word.

@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::disco::Mode;
 use crate::disco::report::Usage;
-use crate::disco::sandbox::channel::{Program, Reply, Request};
+use crate::disco::sandbox::channel::{NotStarted, Program, Reply, Request};
 use crate::disco::sandbox::plan::Layer;
 use crate::disco::sandbox::terminal::{self, Caller};
 use crate::disco::sandbox::watchdog::{self, Watchdog};
@@ -67,11 +67,10 @@ impl Sandbox {
         let unusable = process("make a terminal in");
         let (master, inner) = terminal::open_inside(self.root()).map_err(&unusable)?;
         let caller = Caller::take(caller, &master).map_err(&unusable)?;
-        let program = with_output(program, inner.as_fd()).map_err(&unusable)?;
-        let streams = [inner.as_raw_fd(), inner.as_raw_fd(), inner.as_raw_fd()];
-        self.channel
-            .send(&Request::Run { program: program.clone(), terminal: true }, &streams)
-            .map_err(process("speak to"))?;
+        let written = with_output(program, inner.as_fd()).and_then(|program| program.in_memory());
+        let written = written.map_err(&unusable)?;
+        let passed = [written.as_raw_fd(), inner.as_raw_fd(), inner.as_raw_fd(), inner.as_raw_fd()];
+        self.channel.send(&Request::Run { terminal: true }, &passed).map_err(process("speak to"))?;
         drop(inner);
         let to = master.try_clone().map_err(&unusable)?;
         let relay = Relay {
@@ -80,7 +79,7 @@ impl Sandbox {
             feed: Some(Feed::new(caller.descriptor(), to).map_err(&unusable)?),
             caller: Some(&caller),
         };
-        self.see_to_its_end(relay, &program, watch)
+        self.see_to_its_end(relay, program, watch)
     }
 
     fn run_with_pipes(
@@ -93,21 +92,20 @@ impl Sandbox {
         let failed = process("make a pipe to");
         let (out_reader, out_writer) = io::pipe().map_err(&failed)?;
         let (err_reader, err_writer) = io::pipe().map_err(&failed)?;
-        let program = match output {
-            OutputUse::Shown => with_output(program, out_writer.as_fd()).map_err(&failed)?,
-            OutputUse::Captured => program.clone(),
+        let written = match output {
+            OutputUse::Shown => with_output(program, out_writer.as_fd()).and_then(|told| told.in_memory()),
+            OutputUse::Captured => program.in_memory(),
         };
-        let mut streams = vec![out_writer.as_raw_fd(), err_writer.as_raw_fd()];
+        let written = written.map_err(process("pass a program to"))?;
+        let mut passed = vec![written.as_raw_fd(), out_writer.as_raw_fd(), err_writer.as_raw_fd()];
         let (mut feed, mut in_reader) = (None, None);
         if let Some(input) = input {
             let (reader, writer) = io::pipe().map_err(&failed)?;
-            streams.insert(0, reader.as_raw_fd());
+            passed.insert(1, reader.as_raw_fd());
             in_reader = Some(reader);
             feed = Some(Feed::new(input, OwnedFd::from(writer).into()).map_err(&failed)?);
         }
-        self.channel
-            .send(&Request::Run { program: program.clone(), terminal: false }, &streams)
-            .map_err(process("speak to"))?;
+        self.channel.send(&Request::Run { terminal: false }, &passed).map_err(process("speak to"))?;
         drop((out_writer, err_writer, in_reader));
         let relay = Relay {
             output: Some(OwnedFd::from(out_reader).into()),
@@ -115,7 +113,7 @@ impl Sandbox {
             feed,
             caller: None,
         };
-        self.see_to_its_end(relay, &program, watch)
+        self.see_to_its_end(relay, program, watch)
     }
 
     /// Carries the streams of a running program, watches over it, and clears up behind it.
@@ -151,8 +149,9 @@ impl Sandbox {
                 return Err(SandboxError::LeftBehind(left));
             }
         }
-        outcome.map_err(|why| SandboxError::Start {
-            program: program.argv.first().map(|path| path.display().to_string()).unwrap_or_default(),
+        outcome.map_err(|NotStarted { found, why }| SandboxError::Start {
+            program: program.name(),
+            found,
             why,
         })
     }
@@ -174,7 +173,7 @@ impl Sandbox {
         mut relay: Relay<'_>,
         mut watchdog: Option<&mut Watchdog<'_>>,
         watch: &mut dyn FnMut(Activity<'_>),
-    ) -> Result<Result<Usage, String>, SandboxError> {
+    ) -> Result<Result<Usage, NotStarted>, SandboxError> {
         let mut buffer = vec![0; 64 * 1024];
         let mut ended = None;
         loop {
@@ -248,7 +247,8 @@ impl Sandbox {
 fn with_output(program: &Program, output: BorrowedFd<'_>) -> io::Result<Program> {
     let found = rustix::fs::fstat(output)?;
     let mut program = program.clone();
-    program.environment.push((shadow::OUTPUT_VARIABLE.into(), format!("{}:{}", found.st_dev, found.st_ino)));
+    let which = format!("{}:{}", found.st_dev, found.st_ino);
+    program.environment.push((shadow::OUTPUT_VARIABLE.into(), which.into()));
     Ok(program)
 }
 

@@ -24,21 +24,13 @@ use crate::disco::commands::Commands;
 use crate::disco::sandbox::calls::Calls;
 use crate::disco::sandbox::channel::{Channel, Reply};
 use crate::disco::sandbox::plan::{Layer, MountPlan, RunDirs, Step};
-use crate::disco::sandbox::restricted::Verdict;
 use crate::disco::sandbox::{
-    Host, Keeper, Sandbox, SandboxError, Scratch, child, files, first_word, plan_for, probe, process, remove,
+    Furniture, Host, Keeper, Sandbox, SandboxError, Scratch, child, files, first_word, plan_for, probe,
+    process, remove,
 };
 
 /// How long the first process may take to end once it was killed.
 const END_MILLISECONDS: u16 = 10_000;
-
-/// What a standing sandbox is to hold beyond the host's files.
-pub(crate) struct Furniture {
-    /// What becomes of calls of the commands that act on the running system.
-    pub(crate) commands: Commands,
-    /// What a restricted shell may call.
-    pub(crate) restricted: Vec<(String, Verdict)>,
-}
 
 /// The standing sandbox of a mode, whether or not it stands.
 pub(crate) struct Place {
@@ -169,8 +161,7 @@ impl Place {
     ) -> Result<(), SandboxError> {
         let scratch = Scratch::named(&self.vardir, &scratch_name(self.mode))?;
         let dirs = RunDirs { scratch: scratch.path().to_owned(), parameters: parameters.to_owned() };
-        let mut plan = plan_for(self.mode, &dirs, &furniture.commands)?;
-        plan.add_restricted(&furniture.restricted);
+        let plan = plan_for(self.mode, &dirs, furniture)?;
         let client = probe::own_binary().map_err(process("find the program for"))?;
         // Opened after a memory file system may have been mounted on it.
         let layers: OwnedFd = File::open(scratch.path()).map_err(files("open", scratch.path()))?.into();

@@ -63,9 +63,14 @@ impl Lab {
         Ended::from(self.node.command(BINARY).args(arguments).output().unwrap())
     }
 
-    /// What a line of shell on the node prints.
+    /// What a line of shell on the node prints; bytes that are no text are replaced.
     pub fn shell(&self, line: &str) -> String {
-        String::from_utf8(self.node.shell(line).unwrap().stdout).unwrap()
+        String::from_utf8_lossy(&self.node.shell(line).unwrap().stdout).into_owned()
+    }
+
+    /// Puts a script for bash on the node, at `/opt/NAME`.
+    pub fn write_script(&self, name: &str, content: &str) {
+        self.node.write(&format!("/opt/{name}"), content, 0o755).unwrap();
     }
 
     /// Every file of the node but the client's own state: path, type, mode, owner, size, time, link target.
