@@ -39,6 +39,7 @@ pub(crate) fn run(project: &Project, runs: usize) -> Result<Vec<Row>> {
     let bare_many = Bare::of(&many, &format!("rsync://127.0.0.1:{}", PORTS[1]))?;
     node.inside(|| {
         let mut rows = vec![
+            sandbox(runs)?,
             noop("noop of the example universe (2 modules)", &bare_small, runs, Some(1.3))?,
             noop("noop of 100 modules with 10 templates each", &bare_many, runs.div_ceil(4), None)?,
         ];
@@ -46,6 +47,33 @@ pub(crate) fn run(project: &Project, runs: usize) -> Result<Vec<Row>> {
             rows.extend(many_files::rows(count, if count > 1000 { runs.div_ceil(4) } else { runs })?);
         }
         Ok(rows)
+    })
+}
+
+/// The same namespaces, one overlay and a fresh `/proc` by the tools of util-linux: what anybody can have without a client.
+const BARE_SANDBOX: &str = "\
+set -e
+mount -t tmpfs bare /mnt
+mkdir /mnt/upper /mnt/work /mnt/root
+mount -t overlay bare -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work /mnt/root
+mount -t proc proc /mnt/root/proc
+exec chroot /mnt/root /bin/true";
+
+/// A sandbox is put together, `true` runs in it, its changes are looked for, and it is gone again.
+fn sandbox(runs: usize) -> Result<Row> {
+    let namespaces = ["unshare", "--mount", "--pid", "--ipc", "--uts", "--net", "--cgroup", "--fork", "sh", "-c"];
+    let bare: Vec<&str> = namespaces.into_iter().chain([BARE_SANDBOX]).collect();
+    let (ours, floor) = timing::in_turn(
+        runs,
+        || timing::command(&[CLIENT, "try", "--", "/bin/true"]),
+        || timing::command(&bare),
+    )?;
+    Ok(Row {
+        what: "sandbox: set-up, `true`, tear-down".into(),
+        ours,
+        beside: "namespaces and one overlay by unshare(1) and mount(8)".into(),
+        floor,
+        target: Some(2.0),
     })
 }
 
