@@ -7,16 +7,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use md5::{Digest, Md5};
 use nix::unistd::{Gid, Group, Uid, User};
 use serde::{Deserialize, Serialize};
 
-use crate::disco::diff::{Content, Format, LONGEST_TEXT};
+use crate::disco::content;
+use crate::disco::diff::{Content, Format};
 use crate::disco::sandbox::Sandbox;
 use crate::disco::secrets::{self, Secrets};
 
@@ -548,10 +549,13 @@ pub(crate) fn read_entry(
     view: View,
 ) -> Result<(Entry, Option<Vec<u8>>), ScanError> {
     let kind = metadata.file_type();
-    let (mut md5, mut content) = (None, None);
+    let (mut md5, mut content, mut flags) = (None, None, 0);
     if kind.is_file() {
-        let (digest, text) = read_content(path, metadata.len()).map_err(unreadable(path))?;
-        (md5, content) = (Some(digest), text);
+        let file = open(path).map_err(unreadable(path))?;
+        let (digest, text) = content::read(&file, metadata.len()).map_err(unreadable(path))?;
+        (md5, content, flags) = (Some(digest), text, protection_of(&file));
+    } else if kind.is_dir() {
+        flags = protection(path, metadata);
     }
     let target = match kind.is_symlink() {
         true => Some(escape(fs::read_link(path).map_err(unreadable(path))?.as_os_str())),
@@ -571,29 +575,10 @@ pub(crate) fn read_entry(
         attributes: attributes(path, view).map_err(unreadable(path))?,
         names: if kind.is_dir() { 1 } else { metadata.nlink() },
         linked: Vec::new(),
-        flags: protection(path, metadata),
+        flags,
         identity: Identity::of(metadata),
     };
     Ok((entry, content))
-}
-
-/// Digest of a file, and its content if it is no longer than what is shown. Never follows a link, never waits.
-fn read_content(path: &Path, length: u64) -> io::Result<(String, Option<Vec<u8>>)> {
-    let mut file = File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
-    let mut digest = Md5::new();
-    let mut content = (length <= LONGEST_TEXT).then(Vec::new);
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            break;
-        }
-        digest.update(&buffer[..read]);
-        if let Some(content) = &mut content {
-            content.extend_from_slice(&buffer[..read]);
-        }
-    }
-    Ok((hex(&digest.finalize()), content))
 }
 
 /// Bytes as hexadecimal digits.
@@ -685,9 +670,17 @@ pub fn protection(path: &Path, metadata: &Metadata) -> u32 {
     if !metadata.is_file() && !metadata.is_dir() {
         return 0;
     }
-    let opened = File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
-    let flags = opened.ok().and_then(|file| rustix::fs::ioctl_getflags(&file).ok());
+    open(path).map_or(0, |file| protection_of(&file))
+}
+
+fn protection_of(file: &File) -> u32 {
+    let flags = rustix::fs::ioctl_getflags(file);
     flags.map_or(0, |flags| flags.bits() & (IMMUTABLE | APPEND_ONLY))
+}
+
+/// Opens what lies at a path to be read. Never follows a link, never waits.
+fn open(path: &Path) -> io::Result<File> {
+    File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
 }
 
 /// Compares what lies at a path of the host with what would take its place from `instead`; none if they look the same.
@@ -721,12 +714,20 @@ fn words_for(metadata: &Metadata) -> &'static str {
     }
 }
 
+/// Names of users and groups by their numbers, as far as somebody asked: each costs reading a file.
+static NAMES: Mutex<[BTreeMap<u32, String>; 2]> = Mutex::new([BTreeMap::new(), BTreeMap::new()]);
+
 fn owner_name(uid: u32) -> String {
-    User::from_uid(Uid::from_raw(uid)).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name)
+    name(0, uid, || User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.name))
 }
 
 fn group_name(gid: u32) -> String {
-    Group::from_gid(Gid::from_raw(gid)).ok().flatten().map_or_else(|| gid.to_string(), |group| group.name)
+    name(1, gid, || Group::from_gid(Gid::from_raw(gid)).ok().flatten().map(|group| group.name))
+}
+
+fn name(which: usize, number: u32, look_up: impl FnOnce() -> Option<String>) -> String {
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    names[which].entry(number).or_insert_with(|| look_up().unwrap_or_else(|| number.to_string())).clone()
 }
 
 /// A whiteout is a character device with number 0:0.

@@ -8,6 +8,7 @@ pub mod attempt;
 pub mod changes;
 pub mod check;
 pub mod commands;
+mod content;
 pub mod dance;
 pub mod deferred;
 pub mod diff;

@@ -166,3 +166,22 @@ fn a_root_that_is_an_overlay_itself_can_be_danced_on() {
     assert_eq!(lab.acme(&["dance"]).code, 0);
     assert!(lab.shell("cat /etc/othermodule/stuff.cfg").ends_with("KEY_VALUE=LOLTHISKEYMEANSNOTHING\n"));
 }
+
+#[test]
+fn a_file_far_longer_than_the_disk_costs_what_is_in_it() {
+    let universe = Universe::empty().unwrap();
+    universe.add("hollow-1/scripts/1.sh", "truncate -s 3T /srv/hollow; echo end >> /srv/hollow\n").unwrap();
+    let lab = Lab::with(universe);
+    for mode in [&["dance", "--noop"][..], &["dance"]] {
+        let run = lab.acme(mode);
+        assert_eq!(run.code, 0, "{run:#?}");
+        assert!(run.stdout.contains("/srv/hollow : Created : type=[regular file]"), "{run:#?}");
+        assert!(run.stdout.contains(" md5=[~"), "{run:#?}");
+    }
+    assert_eq!(
+        lab.shell("stat -c %s /srv/hollow; tail -c 4 /srv/hollow; du -k /srv/hollow"),
+        "3298534883332\nend\n4\t/srv/hollow\n"
+    );
+    let again = lab.acme(&["dance", "--noop", "--detailed-exitcodes"]);
+    assert_eq!(again.code, 0, "{again:#?}");
+}

@@ -61,7 +61,8 @@ exec chroot /mnt/root /bin/true";
 
 /// A sandbox is put together, `true` runs in it, its changes are looked for, and it is gone again.
 fn sandbox(runs: usize) -> Result<Row> {
-    let namespaces = ["unshare", "--mount", "--pid", "--ipc", "--uts", "--net", "--cgroup", "--fork", "sh", "-c"];
+    let namespaces =
+        ["unshare", "--mount", "--pid", "--ipc", "--uts", "--net", "--cgroup", "--fork", "sh", "-c"];
     let bare: Vec<&str> = namespaces.into_iter().chain([BARE_SANDBOX]).collect();
     let (ours, floor) = timing::in_turn(
         runs,
