@@ -183,8 +183,9 @@ fn inherit_orphans() -> io::Result<()> {
 /// Lets no other descriptor survive the exec that follows: whoever started the client may have left some open, and each
 /// is a way out of the sandbox.
 fn keep_only_standard_streams() -> io::Result<()> {
+    // By its number: C libraries before 2.34 have no function of this name.
     // SAFETY: marks descriptors, and closes none that is in use before the exec.
-    if unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) } == 0 {
+    if unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) } == 0 {
         return Ok(());
     }
     // Kernels before 5.11 do not know the call or its flag.

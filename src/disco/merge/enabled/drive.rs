@@ -9,9 +9,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat, renameat2};
+use nix::fcntl::{AT_FDCWD, renameat};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::MergeError;
 use super::journal::{Item, Plan, Side, State, Work};
@@ -153,8 +154,9 @@ impl<'a> Drive<'a> {
             }
             return Ok(());
         }
-        let flags = RenameFlags::RENAME_NOREPLACE;
-        step("put in place", path, renameat2(AT_FDCWD, &comes, &place.parent, place.name, flags))
+        // rustix asks the kernel itself: C libraries before 2.28 have no function for it.
+        let flags = RenameFlags::NOREPLACE;
+        step("put in place", path, renameat_with(CWD, &comes, &place.parent, place.name, flags))
     }
 
     /// Writes a file in place, because it has names that the plan does not know. What it holds already is not written
