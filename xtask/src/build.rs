@@ -14,10 +14,12 @@ use serde_json::Value;
 
 use crate::brand_crate::{self, BAKED};
 use crate::crates::Crates;
+use crate::cross::{self, Cross};
 use crate::dist::Dist;
+use crate::elf::{Glibc, Linkage};
 use crate::project::{Commit, Project, Toolchain, cargo_home};
 use crate::rebrand::Base;
-use crate::spec::{self, Spec, Surroundings, sha256_hex};
+use crate::spec::{self, Spec, Surroundings, Target, sha256_hex};
 use crate::statement::Origin;
 use crate::{packages, sbom, statement};
 
@@ -64,6 +66,8 @@ pub(crate) struct Builder<'a> {
 
 /// A binary that was asked what it is, and answered what its spec says.
 pub(crate) struct Built {
+    target: Target,
+    triple: String,
     image: Vec<u8>,
     buildinfo: Value,
     crates: Crates,
@@ -85,26 +89,43 @@ impl<'a> Builder<'a> {
         Ok(Builder { project, commit, epoch, rustflags, toolchain, hidden, fast })
     }
 
-    /// Builds the binary of one brand and verifies it. A quiet cargo says only what is wrong.
-    pub(crate) fn binary(&self, spec: &Spec, quiet: bool) -> Result<Built> {
+    /// Builds the binaries of one brand, one for each target, and verifies them. A quiet cargo says only what is wrong.
+    pub(crate) fn binaries(&self, spec: &Spec, quiet: bool) -> Result<Vec<Built>> {
+        let ready =
+            |target| -> Result<Cross<'_>> { Cross::to_build(self.project, &self.toolchain, spec, target) };
+        let targets = spec.targets.iter().map(ready).collect::<Result<Vec<_>>>()?;
         // Two builds of one brand meet at the same file below target/: the second waits until the first has its copy.
         let _lock = self.lock(spec)?;
-        let started = Instant::now();
         let lock = fs::read(self.project.root.join("Cargo.lock")).context("cannot read Cargo.lock")?;
-        let lock = sha256_hex(lock);
-        let (built, crates) = self.compile(spec, quiet)?;
-        let commit = self.commit.as_ref().map(|commit| commit.sha.as_str());
-        let buildinfo = self.verify(spec, &built, commit)?;
-        eprintln!("{}: built and verified in {:.1} s", spec.brand.binary, started.elapsed().as_secs_f64());
+        let pins = targets.iter().any(|cross| cross.floor.is_some()).then(cross::pins);
+        let (commit, lock) = (self.commit.as_ref(), sha256_hex(lock));
+        let origin = Origin::compiled(self.project, commit, &self.toolchain, &lock, pins.as_deref());
+        targets.iter().map(|cross| self.binary(spec, cross, &origin, quiet)).collect()
+    }
+
+    fn binary(&self, spec: &Spec, cross: &Cross<'_>, origin: &Origin, quiet: bool) -> Result<Built> {
+        let started = Instant::now();
+        let (built, crates) = self.compile(spec, cross, quiet)?;
         let image = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
-        let origin = Origin::compiled(self.project, self.commit.as_ref(), &self.toolchain, &lock);
-        Ok(Built { image, buildinfo, crates, origin, epoch: self.epoch })
+        if let Some(floor) = &cross.floor {
+            refuse_above(floor, &image, spec, cross.target)?;
+        }
+        let commit = self.commit.as_ref().map(|commit| commit.sha.as_str());
+        let asked = cross.run(&built);
+        let buildinfo = self.verify(spec, &built, asked, &cross.triple, commit)?;
+        eprintln!("{}: built and verified in {:.1} s", cross.target.output, started.elapsed().as_secs_f64());
+        let (target, triple) = (cross.target.clone(), cross.triple.clone());
+        Ok(Built { target, triple, image, buildinfo, crates, origin: origin.clone(), epoch: self.epoch })
     }
 
     /// Makes the binary of one brand from another's, and verifies it.
     pub(crate) fn rebranded(&self, spec: &Spec, base: &Base) -> Result<Built> {
         let started = Instant::now();
+        let target = base.target(spec)?;
         let image = base.branded(spec)?;
+        if let Some(floor) = target.floor(&self.toolchain.host) {
+            refuse_above(&floor, &image, spec, target)?;
+        }
         let patched = started.elapsed();
         // Below target/, where programs may run even if they may not in /tmp.
         let mut file = tempfile::Builder::new()
@@ -115,7 +136,9 @@ impl<'a> Builder<'a> {
         file.write_all(&image).context("cannot write a file below target/")?;
         // Open for writing it could not be started.
         let file = file.into_temp_path();
-        let buildinfo = self.verify(spec, &file, Some(base.commit()))?;
+        let cross = Cross::to_run(&self.toolchain, spec, target)?;
+        let asked = cross.run(&file);
+        let buildinfo = self.verify(spec, &file, asked, &cross.triple, Some(base.commit()))?;
         eprintln!(
             "{}: rebranded in {:.1} ms, verified in {:.1} ms",
             spec.brand.binary,
@@ -125,35 +148,57 @@ impl<'a> Builder<'a> {
         let origin = base.origin(self.project);
         // It is as old as the sources that it was compiled from, not as those that lie here.
         let epoch = self.project.source_date_epoch(base.epoch())?;
-        Ok(Built { image, buildinfo, crates: base.crates.clone(), origin, epoch })
+        let (target, triple, crates) = (target.clone(), cross.triple, base.crates.clone());
+        Ok(Built { target, triple, image, buildinfo, crates, origin, epoch })
     }
 
     /// Puts a binary and what is made of it into `folder`, and returns what is there now.
     pub(crate) fn deliver(
         &self,
         spec: &Spec,
-        built: &Built,
+        built: &[Built],
         folder: &Path,
         until: Until,
     ) -> Result<Vec<PathBuf>> {
-        let binary = &spec.brand.binary;
         let mut dist = Dist::open(folder.to_owned())?;
-        let mut made = vec![dist.put(binary, 0o755, &built.image)?];
-        let bill = sbom::of(spec, &built.crates, &built.image, built.epoch)?;
-        if until == Until::Packages {
-            let started = Instant::now();
-            for package in packages::make(self.project, spec, &built.image, &bill, built.epoch, self.fast)? {
-                made.push(dist.put(&package.file_name, 0o644, &package.content)?);
-            }
-            eprintln!("{binary}: packaged in {:.1} s", started.elapsed().as_secs_f64());
+        let mut made = Vec::new();
+        for one in built {
+            made.extend(self.put(spec, one, built.len() == 1, &mut dist, until)?);
         }
-        let mut text = serde_json::to_string_pretty(&built.buildinfo)?;
-        text.push('\n');
-        made.push(dist.put(BUILDINFO, 0o644, text.as_bytes())?);
-        made.push(dist.put(sbom::FILE_NAME, 0o644, &bill)?);
-        let statement = statement::of(self.project, &built.origin, spec, dist.digests())?;
+        // All of them come from the same sources, by the same means.
+        let origin = &built.first().context("a brand has a binary")?.origin;
+        let statement =
+            statement::of(self.project, origin, spec, &outputs(built, &self.toolchain.host), dist.digests())?;
         made.push(dist.put(statement::FILE_NAME, 0o644, &statement)?);
         dist.finish()?;
+        Ok(made)
+    }
+
+    /// Puts the binary of one target there, and what is made of it.
+    fn put(
+        &self,
+        spec: &Spec,
+        built: &Built,
+        alone: bool,
+        dist: &mut Dist,
+        until: Until,
+    ) -> Result<Vec<PathBuf>> {
+        let Built { target, image, buildinfo, crates, epoch, .. } = built;
+        let output = &target.output;
+        let mut made = vec![dist.put(output, 0o755, image)?];
+        let bill = sbom::of(spec, crates, image, *epoch)?;
+        if until == Until::Packages {
+            let started = Instant::now();
+            for package in packages::make(self.project, spec, &target.name, image, &bill, *epoch, self.fast)?
+            {
+                made.push(dist.put(&package.file_name, 0o644, &package.content)?);
+            }
+            eprintln!("{output}: packaged in {:.1} s", started.elapsed().as_secs_f64());
+        }
+        let mut text = serde_json::to_string_pretty(buildinfo)?;
+        text.push('\n');
+        made.push(dist.put(&beside(BUILDINFO, output, alone), 0o644, text.as_bytes())?);
+        made.push(dist.put(&beside(sbom::FILE_NAME, output, alone), 0o644, &bill)?);
         Ok(made)
     }
 
@@ -168,12 +213,12 @@ impl<'a> Builder<'a> {
     }
 
     /// Builds the binary; returns where cargo left it, and what it is made of.
-    fn compile(&self, spec: &Spec, quiet: bool) -> Result<(PathBuf, Crates)> {
+    fn compile(&self, spec: &Spec, cross: &Cross<'_>, quiet: bool) -> Result<(PathBuf, Crates)> {
         let folder = brand_crate::write(self.project, spec)?;
         let manifest = folder.join("Cargo.toml");
-        let mut cargo = self.cargo(spec)?;
-        cargo.args(["build", "--release", "--manifest-path"]).arg(&manifest);
-        let (crates, offline) = self.crates(&manifest)?;
+        let mut cargo = self.cargo(spec, cross)?;
+        cargo.arg("--manifest-path").arg(&manifest);
+        let (crates, offline) = self.crates(&manifest, &cross.triple)?;
         brand_crate::write_dependencies(&folder, &crates.section()?)?;
         if offline {
             cargo.arg("--offline");
@@ -191,7 +236,7 @@ impl<'a> Builder<'a> {
                 manifest.display()
             );
         }
-        let built = self.project.target().join("release").join(&spec.brand.binary);
+        let built = cross.leaves(&self.project.target(), &spec.brand.binary);
         if !built.is_file() {
             bail!("cargo built `{}`, but {} is missing", spec.brand.binary, built.display());
         }
@@ -200,8 +245,8 @@ impl<'a> Builder<'a> {
 
     /// cargo with the baked values, and with flags that are the same for all brands: a flag that names one brand would
     /// compile every dependency again.
-    fn cargo(&self, spec: &Spec) -> Result<Command> {
-        let mut cargo = self.project.cargo();
+    fn cargo(&self, spec: &Spec, cross: &Cross<'_>) -> Result<Command> {
+        let mut cargo = cross.cargo(self.project);
         cargo
             .env("CARGO_TARGET_DIR", self.project.target())
             .env("CARGO_ENCODED_RUSTFLAGS", &self.rustflags)
@@ -220,7 +265,7 @@ impl<'a> Builder<'a> {
     }
 
     /// What a brand is made of, and whether all of it is on this machine already.
-    fn crates(&self, manifest: &Path) -> Result<(Crates, bool)> {
+    fn crates(&self, manifest: &Path, triple: &str) -> Result<(Crates, bool)> {
         let cargo = || {
             let mut cargo = self.project.cargo();
             for name in &self.hidden {
@@ -228,7 +273,7 @@ impl<'a> Builder<'a> {
             }
             cargo
         };
-        let ask = |offline: bool| Crates::of(&cargo, manifest, &self.toolchain.host, offline);
+        let ask = |offline: bool| Crates::of(&cargo, manifest, triple, offline);
         match ask(true) {
             Ok(crates) => Ok((crates, true)),
             Err(_) => Ok((ask(false)?, false)),
@@ -236,8 +281,14 @@ impl<'a> Builder<'a> {
     }
 
     /// Asks the binary what it was made to be and compares with the spec.
-    fn verify(&self, spec: &Spec, binary: &Path, commit: Option<&str>) -> Result<Value> {
-        let mut asked = Command::new(binary);
+    fn verify(
+        &self,
+        spec: &Spec,
+        binary: &Path,
+        mut asked: Command,
+        triple: &str,
+        commit: Option<&str>,
+    ) -> Result<Value> {
         asked.args(["buildinfo", "--json"]);
         for name in &self.hidden {
             asked.env_remove(name);
@@ -254,6 +305,7 @@ impl<'a> Builder<'a> {
         let says: Value = serde_json::from_slice(&output.stdout)
             .with_context(|| format!("`{} buildinfo --json` printed no JSON", binary.display()))?;
         let mut expected = spec.expected_buildinfo()?;
+        expected["build"]["target"] = triple.into();
         if let Some(commit) = commit {
             expected["build"]["git_sha"] = commit.into();
         }
@@ -290,6 +342,38 @@ impl<'a> Builder<'a> {
         }
         Ok(says)
     }
+}
+
+/// Name of a file that is about one binary: that of the only target, or with the binary's name before it.
+pub(crate) fn beside(name: &str, output: &str, alone: bool) -> String {
+    if alone { name.to_owned() } else { format!("{output}.{name}") }
+}
+
+/// What the statement says about the binaries.
+fn outputs(built: &[Built], host: &str) -> Vec<statement::Output> {
+    let output = |built: &Built| statement::Output {
+        target: built.target.name.clone(),
+        triple: built.triple.clone(),
+        glibc: built.target.floor(host).map(|floor| floor.to_string()),
+        file: built.target.output.clone(),
+    };
+    built.iter().map(output).collect()
+}
+
+/// Refuses a binary that needs a newer C library than its target allows.
+fn refuse_above(floor: &Glibc, image: &[u8], spec: &Spec, target: &Target) -> Result<()> {
+    let above = Linkage::read(image).context("cannot read the built binary")?.above(floor);
+    if above.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "{} does not run with glibc {floor}, the oldest that target `{}` of {} allows:\n  {}\n  help: allow a newer one \
+         in `glibc`, or take out the crate that needs these; a binary that is rebranded has to be built for {floor} too",
+        target.output,
+        target.name,
+        spec.file_name,
+        above.join("\n  ")
+    )
 }
 
 /// Flags that take this machine's folders out of the binary.

@@ -54,7 +54,7 @@ pub(crate) fn run(project: &Project, arguments: &flags::Demo) -> Result<()> {
         );
     }
     heading("set-up: what this machine needs for the demo");
-    setup::run()?;
+    setup::run(project, &flags::Setup::default())?;
 
     heading("build: from a spec to an installed package");
     let spec = vec![project.root.join(SPEC)];

@@ -79,11 +79,22 @@ Examples:
   cargo xtask bench dance --runs 40   more often, for quieter medians")]
     Bench(Bench),
     /// Install what building and testing needs from this machine's package manager
-    Setup,
+    #[command(after_help = "\
+Examples:
+  cargo xtask setup                     what building and testing needs
+  cargo xtask setup --spec acme.toml    that, and what the targets of this spec take")]
+    Setup(Setup),
     /// Check the house rules that no compiler checks: dependency direction, who prints, where `unsafe` may be
     Tidy,
     /// Run everything that must hold before a commit: setup, format, clippy, tidy, builds, all tests
     Test,
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct Setup {
+    /// A spec whose targets are to be built here; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub(crate) spec: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]

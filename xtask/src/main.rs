@@ -5,8 +5,10 @@ mod brand_block;
 mod brand_crate;
 mod build;
 mod crates;
+mod cross;
 mod demo;
 mod dist;
+mod elf;
 mod flags;
 mod matrix;
 mod packages;
@@ -55,7 +57,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Spec(arguments) => spec_command::run(&project, &arguments.command),
         Command::Demo(arguments) => demo::run(&project, arguments),
         Command::Bench(arguments) => bench::run(&project, arguments),
-        Command::Setup => setup::run(),
+        Command::Setup(arguments) => setup::run(&project, arguments),
         Command::Tidy => tidy::run(&project),
         Command::Test => test::run(&project),
     }

@@ -154,7 +154,7 @@ impl Run<'_> {
     fn all(&self, specs: &[Numbered]) {
         // A brand is packaged on a core for each of its packages; one waits, so that a slow one does not stop cargo.
         let packagers = (thread::available_parallelism().map_or(1, usize::from) / 2).max(1);
-        let (deliver, delivered) = sync_channel::<(&Numbered, Built)>(1);
+        let (deliver, delivered) = sync_channel::<(&Numbered, Vec<Built>)>(1);
         let delivered = Mutex::new(delivered);
         thread::scope(|scope| {
             for _ in 0..packagers {
@@ -163,8 +163,8 @@ impl Run<'_> {
             for numbered in specs {
                 self.say(numbered, if self.base.is_some() { "rebranding" } else { "building" });
                 let made = match self.base {
-                    Some(base) => self.builder.rebranded(&numbered.spec, base),
-                    None => self.builder.binary(&numbered.spec, self.quiet(numbered)),
+                    Some(base) => self.builder.rebranded(&numbered.spec, base).map(|built| vec![built]),
+                    None => self.builder.binaries(&numbered.spec, self.quiet(numbered)),
                 };
                 match made {
                     Ok(built) => deliver.send((numbered, built)).expect("packagers take until the end"),
@@ -176,7 +176,7 @@ impl Run<'_> {
     }
 
     /// Takes binaries and hands over what is made of them, until there are no more.
-    fn deliver(&self, delivered: &Mutex<Receiver<(&Numbered, Built)>>) {
+    fn deliver(&self, delivered: &Mutex<Receiver<(&Numbered, Vec<Built>)>>) {
         loop {
             let next = delivered.lock().expect("no packager panicked").recv();
             let Ok((numbered, built)) = next else { return };

@@ -2,7 +2,7 @@
 //! `rpm/` and `deb/`.
 
 mod deb;
-mod elf;
+
 mod payload;
 mod rpm;
 
@@ -11,9 +11,9 @@ use std::thread;
 
 use anyhow::{Context, Result};
 
+use crate::elf::Linkage;
 use crate::project::Project;
 use crate::spec::{Format, Spec};
-use elf::Linkage;
 use payload::{Payload, Values};
 
 /// A finished package.
@@ -56,10 +56,11 @@ impl Inputs<'_> {
 /// Programs that the product runs on a node, by the names of their packages.
 const RUNS: [&str; 2] = ["bash", "rsync"];
 
-/// Makes every package that the spec names.
+/// Makes every package that the spec names for one of its targets.
 pub(crate) fn make(
     project: &Project,
     spec: &Spec,
+    target: &str,
     binary: &[u8],
     bill: &[u8],
     epoch: u32,
@@ -71,6 +72,7 @@ pub(crate) fn make(
         let makers: Vec<_> = spec
             .packages
             .iter()
+            .filter(|package| package.target.as_deref().is_none_or(|only| only == target))
             .map(|package| {
                 scope.spawn(move || {
                     let values = Values::of(spec);
@@ -113,7 +115,9 @@ mod tests {
     }
 
     fn made(text: &str, epoch: u32) -> Vec<Made> {
-        make(&Project::find().unwrap(), &resolved(text), &program(), b"{}", epoch, false).unwrap()
+        let spec = resolved(text);
+        let target = &spec.targets[0].name;
+        make(&Project::find().unwrap(), &spec, target, &program(), b"{}", epoch, false).unwrap()
     }
 
     fn payload(text: &str) -> Payload {

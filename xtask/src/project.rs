@@ -146,22 +146,7 @@ pub(crate) struct Toolchain {
 impl Toolchain {
     /// Asks the compiler that cargo will use.
     pub(crate) fn find() -> Result<Self> {
-        let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-        let ask = |arguments: &[&str]| -> Result<String> {
-            let output = Command::new(&rustc)
-                .args(arguments)
-                .output()
-                .with_context(|| format!("cannot start {}", rustc.to_string_lossy()))?;
-            if !output.status.success() {
-                bail!(
-                    "`rustc {}` failed: {}",
-                    arguments.join(" "),
-                    String::from_utf8_lossy(&output.stderr).trim()
-                );
-            }
-            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-        };
-        let said = ask(&["--print", "sysroot", "--print", "host-tuple"])?;
+        let said = ask_rustc(&["--print", "sysroot", "--print", "host-tuple"])?;
         let mut lines = said.lines();
         let (Some(sysroot), Some(host)) = (lines.next(), lines.next()) else {
             bail!("rustc did not say where it lives and what it runs on: {said}")
@@ -169,7 +154,26 @@ impl Toolchain {
         Ok(Toolchain {
             sysroot: PathBuf::from(sysroot),
             host: host.to_owned(),
-            version: ask(&["--version"])?.trim().to_owned(),
+            version: ask_rustc(&["--version"])?.trim().to_owned(),
         })
     }
+
+    /// Whether it can build for a machine: whether it has Rust's own library for it.
+    pub(crate) fn has_library_for(&self, triple: &str) -> Result<bool> {
+        let folder = ask_rustc(&["--print", "target-libdir", "--target", triple])?;
+        let entries = fs::read_dir(folder.trim()).into_iter().flatten().flatten();
+        Ok(entries.map(|entry| entry.file_name()).any(|name| name.to_string_lossy().starts_with("libstd-")))
+    }
+}
+
+fn ask_rustc(arguments: &[&str]) -> Result<String> {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(&rustc)
+        .args(arguments)
+        .output()
+        .with_context(|| format!("cannot start {}", rustc.to_string_lossy()))?;
+    if !output.status.success() {
+        bail!("`rustc {}` failed: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

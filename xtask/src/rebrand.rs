@@ -11,10 +11,12 @@ use serde_json::Value;
 
 use crate::brand_block::Block;
 use crate::brand_crate::SOURCE;
+use crate::build;
 use crate::crates::Crates;
+use crate::elf::Linkage;
 use crate::project::Project;
 use crate::sbom;
-use crate::spec::{Spec, sha256_hex};
+use crate::spec::{Spec, Target, sha256_hex};
 use crate::statement::{self, Origin};
 
 /// A finished binary that others are made from.
@@ -41,7 +43,11 @@ impl Base {
         let digest = sha256_hex(&image);
         let mut crates = Crates::embedded(&image).with_context(|| format!("{shown} cannot be rebranded"))?;
         let beside = |file: &str| fs::read(path.with_file_name(file)).ok();
-        let bill = beside(sbom::FILE_NAME).is_some_and(|bill| sbom::complete(&mut crates, &bill, &digest));
+        // Where a brand has several binaries, each has a bill of its own name.
+        let bills = [true, false].map(|alone| build::beside(sbom::FILE_NAME, &name, alone));
+        let bill = bills
+            .iter()
+            .any(|bill| beside(bill).is_some_and(|bill| sbom::complete(&mut crates, &bill, &digest)));
         if !bill {
             eprintln!(
                 "note: no {} about {shown} lies beside it; new bills name its crates without licences",
@@ -68,6 +74,20 @@ impl Base {
     /// What the statement about a brand that was made from it says.
     pub(crate) fn origin(&self, project: &Project) -> Origin {
         Origin::rebranded(project, &self.name, &self.digest, self.stated.clone(), self.commit())
+    }
+
+    /// The target of a spec that is for this binary's machine.
+    pub(crate) fn target<'s>(&self, spec: &'s Spec) -> Result<&'s Target> {
+        let machine =
+            Linkage::read(&self.image).with_context(|| format!("cannot read {}", self.shown))?.machine;
+        spec.targets.iter().find(|target| target.machine() == Some(machine)).with_context(|| {
+            format!(
+                "{} is for {}, and {} has no such target\n  help: rebrand a binary of one of its machines",
+                self.shown,
+                machine.rpm(),
+                spec.file_name
+            )
+        })
     }
 
     /// The commit that it was built from.

@@ -15,13 +15,14 @@ mod refusals;
 mod resolve;
 mod schema;
 mod secrets;
+mod targets;
 mod token;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt::{self, Write};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Serialize, Serializer};
@@ -33,6 +34,7 @@ pub(crate) use explain::{explain, reference};
 use plugs::{Origin, Plug};
 pub(crate) use problem::Refused;
 pub(crate) use schema::schema;
+pub(crate) use targets::Target;
 
 /// A resolved spec. It serialises as what may be shown: secrets as `set` or `not set`.
 #[derive(Debug, Clone, Serialize)]
@@ -40,6 +42,9 @@ pub(crate) struct Spec {
     /// Name of the file it was read from, without folders.
     #[serde(skip)]
     pub(crate) file_name: String,
+    /// The file it was read from, as it was named.
+    #[serde(skip)]
+    pub(crate) path: PathBuf,
     pub(crate) brand: Brand,
     pub(crate) paths: Paths,
     pub(crate) features: Features,
@@ -51,6 +56,9 @@ pub(crate) struct Spec {
     pub(crate) resolver: Option<Plug>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) agents: Vec<Plug>,
+    /// At least one.
+    #[serde(serialize_with = "targets::by_name", skip_serializing_if = "targets_are_unsaid")]
+    pub(crate) targets: Vec<Target>,
     #[serde(serialize_with = "packages_by_name")]
     pub(crate) packages: Vec<Package>,
     /// What deserves a warning, without secrets.
@@ -175,6 +183,9 @@ pub(crate) struct Package {
     pub(crate) group: String,
     /// Whether the package brings the configuration file.
     pub(crate) manage_conf: bool,
+    /// Name of the one target that it is for; none for a package for each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) target: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -182,6 +193,10 @@ pub(crate) struct Package {
 pub(crate) enum Format {
     Rpm,
     Deb,
+}
+
+fn targets_are_unsaid(targets: &[Target]) -> bool {
+    targets::is_unsaid(targets)
 }
 
 fn packages_by_name<S: Serializer>(packages: &[Package], out: S) -> Result<S::Ok, S::Error> {
@@ -365,8 +380,9 @@ impl Spec {
     pub(crate) fn expected_buildinfo(&self) -> Result<Value> {
         let mut tables = serde_json::to_value(self).context("the resolved spec does not serialise")?;
         let tables_map = tables.as_object_mut().context("a spec is a table")?;
-        // Packages are made from the binary; it does not know of them.
+        // What machines it was built for is compared with the machine that it says; packages are made from it later.
         tables_map.shift_remove("packages");
+        tables_map.shift_remove("targets");
         // Plugs name themselves; without one the product says "Default".
         tables_map.shift_remove("agents");
         tables_map.shift_remove("resolver");

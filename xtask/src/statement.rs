@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::project::{Commit, Project, Toolchain};
@@ -26,17 +27,20 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// Compiled from this project's sources.
+    /// Compiled from this project's sources; `zig` is the digest of the linker's pins, where it links.
     pub(crate) fn compiled(
         project: &Project,
         commit: Option<&Commit>,
         toolchain: &Toolchain,
         lock: &str,
+        zig: Option<&str>,
     ) -> Self {
         let mut inputs: Vec<Value> =
             commit.iter().map(|commit| source(&project.repository, &commit.sha)).collect();
         inputs.push(json!({ "name": "Cargo.lock", "digest": { "sha256": lock } }));
         inputs.push(json!({ "name": "rustc", "annotations": { "version": toolchain.version } }));
+        // The pins name the releases of the linker by their digests.
+        inputs.extend(zig.map(|pins| json!({ "name": "xtask/zig.txt", "digest": { "sha256": pins } })));
         Origin { how: "xtask/v1", internal: json!({ "host": toolchain.host, "profile": "release" }), inputs }
     }
 
@@ -69,12 +73,26 @@ fn source(repository: &str, sha: &str) -> Value {
     source
 }
 
+/// A binary among the results.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Output {
+    pub(crate) target: String,
+    /// The machine, as rustc names it.
+    pub(crate) triple: String,
+    /// The oldest C library that it has to run with; none where it is the build host's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) glibc: Option<String>,
+    /// Its name.
+    pub(crate) file: String,
+}
+
 /// The statement about files that are known by name and digest. It names no time and no machine: the same build makes
 /// the same bytes.
 pub(crate) fn of(
     project: &Project,
     origin: &Origin,
     spec: &Spec,
+    outputs: &[Output],
     files: &BTreeMap<String, String>,
 ) -> Result<Vec<u8>> {
     let repository = &project.repository;
@@ -90,6 +108,7 @@ pub(crate) fn of(
                     "spec": spec.file_name,
                     "spec_digest": { "sha256": spec.digest()? },
                     "features": spec.features.chosen(),
+                    "binaries": outputs,
                 },
                 "internalParameters": origin.internal,
                 "resolvedDependencies": origin.inputs,
@@ -112,6 +131,8 @@ pub(crate) struct Said {
     /// Digests of files by their names.
     pub(crate) files: BTreeMap<String, String>,
     pub(crate) spec_digest: String,
+    /// At least one.
+    pub(crate) binaries: Vec<Output>,
     /// The commit; nothing if the tree had changes or no git.
     pub(crate) commit: Option<String>,
     /// What went into the build, as the statement has it.
@@ -136,10 +157,16 @@ pub(crate) fn read(text: &[u8]) -> Result<Said, String> {
     }
     let definition = &statement["predicate"]["buildDefinition"];
     let spec_digest = definition["externalParameters"]["spec_digest"]["sha256"].as_str();
+    let binaries = Vec::<Output>::deserialize(&definition["externalParameters"]["binaries"])
+        .map_err(|why| format!("does not say which files are binaries: {why}"))?;
+    if binaries.is_empty() {
+        return Err("names no binary".to_owned());
+    }
     let inputs = definition["resolvedDependencies"].as_array().cloned().unwrap_or_default();
     let commit = inputs.iter().find_map(|source| source["digest"]["gitCommit"].as_str()).map(str::to_owned);
     Ok(Said {
         files,
+        binaries,
         spec_digest: spec_digest.ok_or("names no digest of the spec")?.to_owned(),
         commit,
         inputs,

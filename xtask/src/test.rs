@@ -23,7 +23,7 @@ pub(crate) fn run(project: &Project) -> Result<()> {
         );
     }
     let started = Instant::now();
-    stage("setup", setup::run)?;
+    stage("setup", || setup::run(project, &flags::Setup::default()))?;
     stage("format", || cargo(project, &["fmt", "--all", "--check"]))?;
     stage("clippy", || {
         cargo(project, &["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"])

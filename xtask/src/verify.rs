@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use crate::build::{self, BUILDINFO};
 use crate::dist::SUMS;
+use crate::elf::{Glibc, Linkage, Machine};
 use crate::flags;
 use crate::project::Project;
 use crate::spec::{Spec, sha256_hex};
@@ -91,18 +92,53 @@ impl<'a> Look<'a> {
             // A binary that is not the one that was built is not run, and what lies beside it proves nothing.
             return Ok(self.problems);
         }
-        let info = self.parsed(BUILDINFO);
-        let bill = self.parsed(sbom::FILE_NAME);
-        let (Some(said), Some(info), Some(bill)) = (said, info, bill) else { return Ok(self.problems) };
-        let binary = info["brand"]["binary"].as_str().unwrap_or_default().to_owned();
-        if !self.files.contains_key(&binary) {
-            self.problems.push(format!("{BUILDINFO}: names the binary `{binary}`, which is not here"));
-            return Ok(self.problems);
+        let Some(said) = said else { return Ok(self.problems) };
+        let alone = said.binaries.len() == 1;
+        for output in &said.binaries {
+            self.binary(output, &said, alone, spec)?;
         }
-        self.buildinfo(&binary, &info, &said, spec)?;
-        self.crates(&binary, &bill);
-        self.packages(&binary, &info);
         Ok(self.problems)
+    }
+
+    /// Everything about one binary.
+    fn binary(
+        &mut self,
+        output: &statement::Output,
+        said: &statement::Said,
+        alone: bool,
+        spec: Option<&Spec>,
+    ) -> Result<()> {
+        let file = output.file.as_str();
+        let about = [BUILDINFO, sbom::FILE_NAME].map(|name| build::beside(name, file, alone));
+        let [Some(info), Some(bill)] = about.each_ref().map(|name| self.parsed(name)) else { return Ok(()) };
+        if !self.files.contains_key(file) {
+            self.problems
+                .push(format!("{}: names the binary `{file}`, which is not here", statement::FILE_NAME));
+            return Ok(());
+        }
+        self.floor(output);
+        self.buildinfo(file, &about[0], &info, said, spec)?;
+        self.crates(file, &about[1], &bill);
+        if said.binaries.iter().position(|other| other.triple == output.triple)
+            == said.binaries.iter().position(|other| other.file == output.file)
+        {
+            self.packages(output, &said.binaries, &info);
+        }
+        Ok(())
+    }
+
+    fn floor(&mut self, output: &statement::Output) {
+        let linkage = match Linkage::read(&self.files[&output.file]) {
+            Ok(linkage) => linkage,
+            Err(why) => return self.problems.push(format!("{}: {why:#}", output.file)),
+        };
+        let floor: Option<Glibc> = output.glibc.as_deref().and_then(|floor| floor.parse().ok());
+        if let Some(floor) = floor {
+            let above = linkage.above(&floor).into_iter();
+            self.problems.extend(
+                above.map(|line| format!("{}: has to run with glibc {floor}, but {line}", output.file)),
+            );
+        }
     }
 
     fn parsed(&mut self, name: &str) -> Option<Value> {
@@ -158,6 +194,7 @@ impl<'a> Look<'a> {
     fn buildinfo(
         &mut self,
         binary: &str,
+        name: &str,
         beside: &Value,
         said: &statement::Said,
         spec: Option<&Spec>,
@@ -172,9 +209,9 @@ impl<'a> Look<'a> {
                 .with_context(|| format!("cannot start {}", program.display()))?;
             match serde_json::from_slice::<Value>(&output.stdout) {
                 Ok(says) if says == *beside => {}
-                Ok(_) => self
-                    .problems
-                    .push(format!("{BUILDINFO}: differs from what `{binary} buildinfo --json` says")),
+                Ok(_) => {
+                    self.problems.push(format!("{name}: differs from what `{binary} buildinfo --json` says"))
+                }
                 Err(why) => self.problems.push(format!("{binary}: `buildinfo --json` prints no JSON: {why}")),
             }
         } else {
@@ -210,7 +247,7 @@ impl<'a> Look<'a> {
         Ok(())
     }
 
-    fn crates(&mut self, binary: &str, bill: &Value) {
+    fn crates(&mut self, binary: &str, name: &str, bill: &Value) {
         let content = &self.files[binary];
         let info = match auditable_info::audit_info_from_slice(content, limits().decompressed_json_size) {
             Ok(info) => info,
@@ -219,7 +256,6 @@ impl<'a> Look<'a> {
                 return;
             }
         };
-        let name = sbom::FILE_NAME;
         if bill["metadata"]["component"]["hashes"][0]["content"] != sha256_hex(content).as_str() {
             self.problems.push(format!("{name}: is about another binary"));
         }
@@ -232,18 +268,32 @@ impl<'a> Look<'a> {
         }
     }
 
-    fn packages(&mut self, binary: &str, info: &Value) {
+    /// Compares what packages bring with what lies beside them; they tell their machine by their names.
+    fn packages(&mut self, output: &statement::Output, all: &[statement::Output], info: &Value) {
         let bindir = info["paths"]["bindir"].as_str().unwrap_or_default();
+        let binary = info["brand"]["binary"].as_str().unwrap_or_default();
+        // Of two targets of one machine the spec says which is packaged.
+        let files: Vec<&str> = all
+            .iter()
+            .filter(|other| other.triple == output.triple)
+            .map(|other| other.file.as_str())
+            .collect();
+        let bills: Vec<String> =
+            files.iter().map(|file| build::beside(sbom::FILE_NAME, file, all.len() == 1)).collect();
         let expected = [
-            (format!("{bindir}/{binary}"), binary),
-            (format!("/usr/share/doc/{binary}/{}", sbom::FILE_NAME), sbom::FILE_NAME),
+            (format!("{bindir}/{binary}"), files),
+            (
+                format!("/usr/share/doc/{binary}/{}", sbom::FILE_NAME),
+                bills.iter().map(String::as_str).collect(),
+            ),
         ];
+        let Some(machine) = Machine::of_triple(&output.triple) else { return };
+        let ends = [format!("_{}.deb", machine.deb()), format!(".{}.rpm", machine.rpm())];
         for (name, content) in &self.files {
-            let files = match name.rsplit('.').next() {
-                Some("deb") => files_of_deb(content),
-                Some("rpm") => files_of_rpm(content),
-                _ => continue,
-            };
+            if !ends.iter().any(|end| name.ends_with(end)) {
+                continue;
+            }
+            let files = if name.ends_with(".deb") { files_of_deb(content) } else { files_of_rpm(content) };
             let files = match files {
                 Ok(files) => files,
                 Err(why) => {
@@ -254,7 +304,8 @@ impl<'a> Look<'a> {
             for (path, beside) in &expected {
                 match files.get(path) {
                     None => self.problems.push(format!("{name}: does not bring {path}")),
-                    Some(inside) if inside != &self.files[*beside] => {
+                    Some(inside) if !beside.iter().any(|beside| self.files.get(*beside) == Some(inside)) => {
+                        let beside = beside.join(" or ");
                         self.problems.push(format!("{name}: brings another {path} than {beside} beside it"));
                     }
                     Some(_) => {}

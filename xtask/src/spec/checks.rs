@@ -1,5 +1,7 @@
 //! What single values of a spec must look like. Each check takes a value and returns what is wrong with it.
 
+use crate::elf::{Glibc, Machine};
+
 /// What is wrong with a value and how to put it right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {
@@ -93,6 +95,53 @@ pub(crate) fn version(version: &str) -> Option<Fault> {
 pub(crate) fn release(release: &str) -> Option<Fault> {
     (release.is_empty() || !release.bytes().all(is_version_byte)).then(|| {
         fault("not a release that rpm and deb both take", "use only `A-Z a-z 0-9 . + ~`, such as `1`")
+    })?
+}
+
+/// A machine, as rustc names it.
+pub(crate) fn triple(triple: &str) -> Option<Fault> {
+    Machine::of_triple(triple).is_none().then(|| {
+        let known: Vec<_> = Machine::TRIPLES.iter().map(|(_, name)| format!("`{name}`")).collect();
+        fault("not a machine that the product is built for", format!("write {}", known.join(" or ")))
+    })?
+}
+
+/// A release of the C library that Rust's own library, which needs `oldest`, runs with.
+pub(crate) fn glibc(text: &str, oldest: &str) -> Option<Fault> {
+    let parts: Vec<&str> = text.split('.').collect();
+    let is_release = matches!(parts[..], ["2", minor]
+        if (1..=2).contains(&minor.len()) && minor.bytes().all(|byte| byte.is_ascii_digit()));
+    if !is_release {
+        return fault(
+            "not a release of the GNU C library",
+            format!("write one such as `{oldest}`, in quotes; `ldd --version` tells that of a machine"),
+        );
+    }
+    let older = matches!((text.parse::<Glibc>(), oldest.parse()), (Ok(asked), Ok(oldest)) if asked < oldest);
+    older.then(|| {
+        fault(
+            format!("older than the {oldest} that Rust's own library needs"),
+            format!("write `{oldest}` or a newer one"),
+        )
+    })?
+}
+
+/// Name of a file among the results.
+pub(crate) fn output(template: &str) -> Option<Fault> {
+    let filled = ["binary", "version", "release", "os", "arch"]
+        .iter()
+        .fold(template.to_owned(), |text, name| text.replace(&format!("{{{{{name}}}}}"), "x"));
+    let plain = |byte: u8| is_version_byte(byte) || matches!(byte, b'_' | b'-');
+    if filled.is_empty() || filled.starts_with(['.', '-']) || !filled.bytes().all(plain) {
+        return fault(
+            "not a name of a file",
+            "use only `A-Z a-z 0-9 . _ + ~ -` and `{{binary}}`, `{{version}}`, `{{release}}`, `{{os}}`, `{{arch}}`",
+        );
+    }
+    let is_taken =
+        filled == "SHA256SUMS" || [".json", ".rpm", ".deb"].iter().any(|end| filled.ends_with(end));
+    is_taken.then(|| {
+        fault("a name that other results have", "begin it with `{{binary}}`, and give it no ending")
     })?
 }
 

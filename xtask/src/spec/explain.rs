@@ -276,8 +276,10 @@ mod tests {
                 live = line.starts_with('[');
             }
             match value {
-                // These name files that are not there.
-                Some(value) if live && !value.starts_with("ca ") && !value.starts_with("dist") => {
+                // These name what is not there.
+                Some(value)
+                    if live && !["ca ", "dist", "target "].iter().any(|key| value.starts_with(key)) =>
+                {
                     text.push_str(value);
                 }
                 _ => text.push_str(line),

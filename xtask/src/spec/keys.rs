@@ -195,6 +195,7 @@ const RELEASE: &str = "^[A-Za-z0-9.+~]+$";
 const PATH: &str = "^/[A-Za-z0-9/._+@~-]+$";
 const PATH_OR_NOTHING: &str = "^(/[A-Za-z0-9/._+@~-]+)?$";
 const SPAN: &str = "^[0-9]{1,6}[smhd]$";
+const OUTPUT: &str = r"^([A-Za-z0-9._+~-]|\{\{(binary|version|release|os|arch)\}\})+$";
 const CRATE: &str = "^[A-Za-z][A-Za-z0-9_-]*$";
 const NOT_EMPTY: &str = r"\S";
 
@@ -595,22 +596,32 @@ pub(crate) const TABLES: &[Table] = &[
     Table {
         name: "targets",
         shape: Shape::Named,
-        meaning: "What the binary runs on. Without this table: on machines like the build host.",
-        lacks: Some("builds for other machines"),
+        meaning: "What the binary is built for, once for each. [targets.defaults] is what all inherit; without any \
+                  [targets.…] it runs on machines like the build host.",
+        lacks: None,
         keys: &[
             key(
                 "triple",
-                Text,
+                Word(&["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"]),
                 Follows("the build host's"),
                 "\"x86_64-unknown-linux-gnu\"",
-                "The machine, as rustc names it.",
+                "The machine, as rustc names it. Another one than the build host's is linked by zig, and asked what it is \
+                 under emulation.",
             ),
             key(
                 "glibc",
                 Pattern("^2\\.[0-9]{1,2}$"),
-                Follows("the build host's"),
+                Follows("the build host's; for another machine 2.17"),
                 "\"2.17\"",
-                "The oldest C library that the binary has to run with.",
+                "The oldest C library that the binary has to run with, 2.17 (Enterprise Linux 7) or newer. Linked by zig, \
+                 which `cargo xtask setup --spec FILE` installs; a binary that needs a newer one is refused.",
+            ),
+            key(
+                "output",
+                Pattern(OUTPUT),
+                Is("\"{{binary}}\""),
+                "\"{{binary}}-{{version}}-{{os}}-{{arch}}\"",
+                "Name of the binary in `dist`. It may have {{binary}}, {{version}}, {{release}}, {{os}} and {{arch}}.",
             ),
         ],
     },
@@ -648,6 +659,13 @@ pub(crate) const TABLES: &[Table] = &[
                 Is("true"),
                 "false",
                 "Whether packages bring the configuration file; your own tooling may want to.",
+            ),
+            key(
+                "target",
+                Text,
+                Follows("every target, a package for each"),
+                "\"linux-x86_64\"",
+                "The one of [targets] that is packaged.",
             ),
         ],
     },

@@ -116,7 +116,7 @@ live = true
 4 | [feature]
   |  ^^^^^^^ did you mean `features`?
   |
-  = help: accepted here: `brand`, `paths`, `features`, `client`, `security`, `broker`, `provisioning`, `resolver`, `agents`, `packages`"#,
+  = help: accepted here: `brand`, `paths`, `features`, `client`, `security`, `broker`, `provisioning`, `resolver`, `agents`, `targets`, `packages`"#,
     );
 }
 
@@ -1464,7 +1464,7 @@ error: unknown table `path` at the top
 5 | [path]
   |  ^^^^ did you mean `paths`?
   |
-  = help: accepted here: `brand`, `paths`, `features`, `client`, `security`, `broker`, `provisioning`, `resolver`, `agents`, `packages`
+  = help: accepted here: `brand`, `paths`, `features`, `client`, `security`, `broker`, `provisioning`, `resolver`, `agents`, `targets`, `packages`
 
 error: 3 problems in test.toml"#,
     );
@@ -1708,29 +1708,222 @@ fn tables_that_the_product_has_no_code_for_say_so() {
         r#"[brand]
 name = "acme"
 
-[targets.linux-x86_64]
-glibc = "2.17"
-
 [signing]
 rpm_key = { file = "/secure/acme.asc" }
 "#,
-        r#"error: [targets] needs builds for other machines, which this version does not have
+        r#"error: [signing] needs signing packages, which this version does not have
  --> test.toml:4:2
   |
-4 | [targets.linux-x86_64]
+4 | [signing]
   |  ^^^^^^^ not in this version
   |
-  = help: leave the table out
+  = help: leave the table out"#,
+    );
+}
 
-error: [signing] needs signing packages, which this version does not have
- --> test.toml:7:2
+#[test]
+fn a_target_that_is_none() {
+    check(
+        r#"[brand]
+name = "acme"
+
+[targets.defaults]
+glibc = "2.12"
+
+[targets.far]
+triple = "sparc-sun-solaris"
+glibc = "newest"
+output = "bin/{{binary}}"
+
+[targets.near]
+output = "{{binary}}.deb"
+libc = "musl"
+"#,
+        r#"error: `glibc` is refused
+ --> test.toml:5:9
   |
-7 | [signing]
-  |  ^^^^^^^ not in this version
+5 | glibc = "2.12"
+  |         ^^^^^^ older than the 2.17 that Rust's own library needs
   |
-  = help: leave the table out
+  = help: write `2.17` or a newer one
+
+error: `triple` is refused
+ --> test.toml:8:10
+  |
+8 | triple = "sparc-sun-solaris"
+  |          ^^^^^^^^^^^^^^^^^^^ not a machine that the product is built for
+  |
+  = help: write `x86_64-unknown-linux-gnu` or `aarch64-unknown-linux-gnu`
+
+error: `glibc` is refused
+ --> test.toml:9:9
+  |
+9 | glibc = "newest"
+  |         ^^^^^^^^ not a release of the GNU C library
+  |
+  = help: write one such as `2.17`, in quotes; `ldd --version` tells that of a machine
+
+error: `output` is refused
+  --> test.toml:10:10
+   |
+10 | output = "bin/{{binary}}"
+   |          ^^^^^^^^^^^^^^^^ not a name of a file
+   |
+   = help: use only `A-Z a-z 0-9 . _ + ~ -` and `{{binary}}`, `{{version}}`, `{{release}}`, `{{os}}`, `{{arch}}`
+
+error: targets `far` and `near` would be the same file: acme-disco
+  --> test.toml:12:10
+   |
+12 | [targets.near]
+   |          ^^^^ same `output`
+   |
+   = help: write `output = "{{binary}}-{{version}}-{{os}}-{{arch}}"` under [targets.defaults], or names of your own
+
+error: `output` is refused
+  --> test.toml:13:10
+   |
+13 | output = "{{binary}}.deb"
+   |          ^^^^^^^^^^^^^^^^ a name that other results have
+   |
+   = help: begin it with `{{binary}}`, and give it no ending
+
+error: unknown key `libc` in [targets.near]
+  --> test.toml:14:1
+   |
+14 | libc = "musl"
+   | ^^^^ did you mean `glibc`?
+   |
+   = help: accepted here: `triple`, `glibc`, `output`
+
+error: 7 problems in test.toml"#,
+    );
+}
+
+#[test]
+fn two_targets_of_one_name() {
+    check(
+        r#"[brand]
+name = "acme"
+
+[targets.old]
+glibc = "2.17"
+
+[targets.new]
+"#,
+        r#"error: targets `old` and `new` would be the same file: acme-disco
+ --> test.toml:7:10
+  |
+7 | [targets.new]
+  |          ^^^ same `output`
+  |
+  = help: write `output = "{{binary}}-{{version}}-{{os}}-{{arch}}"` under [targets.defaults], or names of your own"#,
+    );
+}
+
+#[test]
+fn a_package_of_a_target_that_is_not_there() {
+    check(
+        r#"[brand]
+name = "acme"
+
+[targets.intel]
+triple = "x86_64-unknown-linux-gnu"
+output = "{{binary}}-{{arch}}"
+
+[targets.arm]
+triple = "aarch64-unknown-linux-gnu"
+output = "{{binary}}-{{arch}}"
+
+[packages.deb]
+format = "deb"
+target = "mips"
+"#,
+        r#"error: there is no target `mips`
+  --> test.toml:14:10
+   |
+14 | target = "mips"
+   |          ^^^^^^ not in [targets]
+   |
+   = help: name one of these: `intel`, `arm`"#,
+    );
+    check(
+        r#"[brand]
+name = "acme"
+
+[packages.deb]
+format = "deb"
+target = "linux"
+"#,
+        r#"error: there is no target `linux`
+ --> test.toml:6:10
+  |
+6 | target = "linux"
+  |          ^^^^^^^ not in [targets]
+  |
+  = help: leave it out, or describe the target in [targets]"#,
+    );
+}
+
+#[test]
+fn packages_of_two_targets_that_would_be_one_file() {
+    check(
+        r#"[brand]
+name = "acme"
+
+[targets.defaults]
+triple = "x86_64-unknown-linux-gnu"
+
+[targets.old]
+glibc = "2.17"
+output = "{{binary}}-old"
+
+[targets.new]
+glibc = "2.28"
+output = "{{binary}}-new"
+
+[packages.one]
+format = "deb"
+target = "old"
+
+[packages.other]
+format = "deb"
+target = "new"
+
+[packages.el]
+format = "rpm"
+"#,
+        r#"error: packages `one` and `other` would be the same file
+  --> test.toml:19:11
+   |
+19 | [packages.other]
+   |           ^^^^^ same format and same dist
+   |
+   = help: give one of them another `dist`, or leave it out
+
+error: the package `el` would be made twice under one name
+  --> test.toml:23:11
+   |
+23 | [packages.el]
+   |           ^^ targets `old` and `new` are of one machine
+   |
+   = help: say which it is for: `target = "old"` in its table or under [packages.defaults]
 
 error: 2 problems in test.toml"#,
+    );
+    check(
+        r#"[brand]
+name = "acme"
+
+[targets.old]
+glibc = "2.17"
+output = "{{binary}}-old"
+
+[targets.new]
+output = "{{binary}}-new"
+"#,
+        r#"error: the package `rpm` would be made twice under one name: targets `old` and `new` are of one machine
+ --> test.toml
+  = help: say which it is for: `target = "old"` in its table or under [packages.defaults]"#,
     );
 }
 

@@ -13,6 +13,7 @@ use super::checks::{self, Fault};
 use super::keys::{default_count, default_flag, default_text};
 use super::problem::{Problem, Refused, possible_tokens};
 use super::reader::{Problems, Reference, TableReader};
+use super::targets::{Target, share_a_machine};
 use super::{
     Brand, Broker, Client, Features, Format, Package, Paths, Provisioning, Security, Spec, Surroundings,
     TokenIdentity, secrets, token,
@@ -67,7 +68,8 @@ impl<'a> Resolution<'a> {
             Plugs { resolver: resolver.is_some(), agents: !agents.is_empty() },
             &mut warnings,
         );
-        let packages = self.packages(file.table("packages"));
+        let targets = self.targets(file.table("targets"), &brand);
+        let packages = self.packages(file.table("packages"), &targets);
         file.finish();
         Spec {
             file_name: self
@@ -76,6 +78,7 @@ impl<'a> Resolution<'a> {
                 .unwrap_or_default()
                 .to_string_lossy()
                 .replace(char::is_control, "?"),
+            path: self.path.to_owned(),
             brand,
             paths,
             features,
@@ -85,6 +88,7 @@ impl<'a> Resolution<'a> {
             provisioning,
             resolver,
             agents,
+            targets,
             packages,
             warnings,
             token_variable: token.variable,
@@ -456,8 +460,9 @@ impl<'a> Resolution<'a> {
         }
     }
 
-    fn packages(&self, mut table: TableReader<'a>) -> Vec<Package> {
+    fn packages(&self, mut table: TableReader<'a>, targets: &[Target]) -> Vec<Package> {
         let defaults = self.package(table.table("defaults"));
+        let default_target = self.packaged(defaults.target.as_ref(), targets);
         let mut packages: Vec<Package> = Vec::new();
         for (name, child) in table.other_tables() {
             let child = self.package(child);
@@ -488,9 +493,13 @@ impl<'a> Resolution<'a> {
                 }
                 (None, Format::Deb) => String::new(),
             };
-            if let Some(twin) =
-                packages.iter().find(|package| package.format == format && package.dist == dist)
-            {
+            let target = self.packaged(child.target.as_ref(), targets).or_else(|| default_target.clone());
+            self.refuse_ambiguous(name.get_ref(), Some(name.span()), target.as_deref(), targets);
+            if let Some(twin) = packages.iter().find(|package| {
+                package.format == format
+                    && package.dist == dist
+                    && share_a_machine(package.target.as_deref(), target.as_deref(), targets)
+            }) {
                 self.problems.add(
                     Problem::at(
                         name.span(),
@@ -506,9 +515,11 @@ impl<'a> Resolution<'a> {
                 dist,
                 group: child.group.or_else(|| defaults.group.clone()).unwrap_or_else(group),
                 manage_conf: child.manage_conf.or(defaults.manage_conf).unwrap_or_else(manage_conf),
+                target,
             });
         }
         if packages.is_empty() {
+            self.refuse_ambiguous("rpm", None, default_target.as_deref(), targets);
             packages = [("rpm", Format::Rpm), ("deb", Format::Deb)]
                 .into_iter()
                 .filter(|(_, format)| defaults.format.as_ref().is_none_or(|only| only.get_ref() == format))
@@ -521,6 +532,7 @@ impl<'a> Resolution<'a> {
                     },
                     group: defaults.group.clone().unwrap_or_else(group),
                     manage_conf: defaults.manage_conf.unwrap_or_else(manage_conf),
+                    target: default_target.clone(),
                 })
                 .collect();
         }
@@ -556,6 +568,7 @@ impl<'a> Resolution<'a> {
             dist,
             group: table.string("group").map(Spanned::into_inner),
             manage_conf: table.flag("manage_conf").map(Spanned::into_inner),
+            target: table.string("target"),
         };
         table.finish();
         read
@@ -624,4 +637,5 @@ struct PackageTable {
     dist: Option<Spanned<String>>,
     group: Option<String>,
     manage_conf: Option<bool>,
+    target: Option<Spanned<String>>,
 }
