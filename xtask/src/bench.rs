@@ -1,7 +1,8 @@
-//! Figures that are ratios: what the product takes beside what the same work takes bare, in one run, on one machine.
+//! Figures: what the product takes beside what the same work takes bare, in one run on one machine; what a brand costs.
 //!
 //! Every benchmark writes its table into its own section of `docs/benchmarks.md` and leaves the others as they are.
 
+mod brands;
 mod dance;
 mod example;
 mod many_files;
@@ -24,8 +25,8 @@ const PAGE: &str = "docs/benchmarks.md";
 const HEAD: &str = "\
 # Benchmarks
 
-Each line of a table was measured in one run of `cargo xtask bench`: the product and what it is compared with took turns,
-so that both met the same machine in the same mood. Figures are medians, with the least and the most in brackets. Quote the
+Each table was measured in one run of `cargo xtask bench`. Where the product is compared with something, both took turns, so
+that they met the same machine in the same mood. Figures are medians, with the least and the most in brackets. Quote the
 ratios; the times are those of one machine.
 ";
 
@@ -64,18 +65,15 @@ impl Row {
 
 /// Runs one benchmark, prints its table and writes it to the page.
 pub(crate) fn run(project: &Project, arguments: &flags::Bench) -> Result<()> {
-    if !nix::unistd::geteuid().is_root() {
-        bail!(
+    let (section, table) = match arguments.what {
+        flags::BenchWhat::Dance if !nix::unistd::geteuid().is_root() => bail!(
             "benchmarks of the dance need root: they run on a throw-away node, with mounts and namespaces of its own"
-        );
-    }
-    let rows = match arguments.what {
-        flags::BenchWhat::Dance => dance::run(project, arguments.runs)?,
+        ),
+        flags::BenchWhat::Dance => ("dance", table(&dance::run(project, arguments.runs)?)?),
+        flags::BenchWhat::Build => ("build", brands::run(project, arguments.runs)?),
     };
-    let table = table(&rows)?;
     println!("{table}");
-    let page = project.root.join(PAGE);
-    write_section(&page, "dance", &table)?;
+    write_section(&project.root.join(PAGE), section, &table)?;
     eprintln!("bench: written to {PAGE}");
     Ok(())
 }

@@ -62,6 +62,8 @@ pub(crate) struct Builder<'a> {
     hidden: Vec<String>,
     /// Whether packages are compressed quickly rather than well.
     fast: bool,
+    /// Where cargo puts what it compiles.
+    compiled: PathBuf,
 }
 
 /// A binary that was asked what it is, and answered what its spec says.
@@ -86,7 +88,13 @@ impl<'a> Builder<'a> {
         let epoch = project.source_date_epoch(commit.as_ref().map(|commit| commit.epoch))?;
         let toolchain = Toolchain::find()?;
         let rustflags = neutral_rustflags(project, &toolchain)?;
-        Ok(Builder { project, commit, epoch, rustflags, toolchain, hidden, fast })
+        let compiled = project.target();
+        Ok(Builder { project, commit, epoch, rustflags, toolchain, hidden, fast, compiled })
+    }
+
+    /// Shares nothing with what was compiled before.
+    pub(crate) fn compiling_in(self, compiled: PathBuf) -> Self {
+        Builder { compiled, ..self }
     }
 
     /// Builds the binaries of one brand, one for each target, and verifies them. A quiet cargo says only what is wrong.
@@ -236,7 +244,7 @@ impl<'a> Builder<'a> {
                 manifest.display()
             );
         }
-        let built = cross.leaves(&self.project.target(), &spec.brand.binary);
+        let built = cross.leaves(&self.compiled, &spec.brand.binary);
         if !built.is_file() {
             bail!("cargo built `{}`, but {} is missing", spec.brand.binary, built.display());
         }
@@ -248,7 +256,7 @@ impl<'a> Builder<'a> {
     fn cargo(&self, spec: &Spec, cross: &Cross<'_>) -> Result<Command> {
         let mut cargo = cross.cargo(self.project);
         cargo
-            .env("CARGO_TARGET_DIR", self.project.target())
+            .env("CARGO_TARGET_DIR", &self.compiled)
             .env("CARGO_ENCODED_RUSTFLAGS", &self.rustflags)
             .env("SOURCE_DATE_EPOCH", CARGO_EPOCH)
             .env("DISCO_SOURCE_IS_BAKED", "yes");

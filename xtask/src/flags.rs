@@ -72,11 +72,12 @@ Examples:
   cargo xtask demo --shell --universe mine           dance to it
   echo 'acme-disco dance --noop' | cargo xtask demo --shell")]
     Demo(Demo),
-    /// Measure the product beside the same work done bare, and write the ratios to docs/benchmarks.md
+    /// Measure the product, and write the figures to docs/benchmarks.md
     #[command(after_help = "\
 Examples:
   cargo xtask bench dance             sandbox, noop, diff and merge, on a throw-away node
-  cargo xtask bench dance --runs 40   more often, for quieter medians")]
+  cargo xtask bench dance --runs 40   more often, for quieter medians
+  cargo xtask bench build             a brand from nothing, more brands, packages, rebranding; a few minutes")]
     Bench(Bench),
     /// Install what building and testing needs from this machine's package manager
     #[command(after_help = "\
@@ -120,6 +121,8 @@ pub(crate) struct Bench {
 pub(crate) enum BenchWhat {
     /// The client: sandbox, noop, diff, merge
     Dance,
+    /// Brands: the first, the second, the tenth, packages, rebranding
+    Build,
 }
 
 #[derive(Debug, Default, Args)]

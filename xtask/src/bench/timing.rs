@@ -32,6 +32,9 @@ impl Figures {
 impl fmt::Display for Figures {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (least, most) = (self.0[0], self.0[self.0.len() - 1]);
+        if self.0.len() == 1 {
+            return out.write_str(&readable(least));
+        }
         write!(out, "{} ({}–{})", readable(self.median()), readable(least), readable(most))
     }
 }
