@@ -27,6 +27,9 @@ fn visit(
     let mut line = format!("{name:?} {:o} {}:{}", found.mode(), found.uid(), found.gid());
     if found.is_file() {
         line.push_str(&format!(" {} {:x}", found.len(), digest(path, &found)));
+        if found.len() > 1 << 18 && found.blocks() * 512 < found.len() / 2 {
+            line.push_str(" sparse");
+        }
     }
     if found.is_symlink() {
         line.push_str(&format!(" -> {:?}", fs::read_link(path).unwrap()));

@@ -19,12 +19,16 @@ mod check;
 mod read;
 mod write;
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::Metadata;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::disco::changes::HostPath;
 pub use crate::disco::plan::apply::{ApplyError, Applying, apply};
 pub use crate::disco::plan::read::Plan;
 pub(crate) use crate::disco::plan::write::{check_target, save};
@@ -49,6 +53,9 @@ pub struct Head {
     pub run: Run,
     /// For each change how its new state is put together.
     states: Vec<State>,
+    /// Times of the directories that hold changes and are none themselves.
+    #[serde(default)]
+    around: BTreeMap<HostPath, Times>,
 }
 
 /// What a change's entry does not tell of the new state.
@@ -56,6 +63,12 @@ pub struct Head {
 struct Times {
     /// Time of last modification: seconds and nanoseconds.
     modified: (i64, i64),
+}
+
+impl Times {
+    fn of(found: &Metadata) -> Self {
+        Times { modified: (found.mtime(), found.mtime_nsec()) }
+    }
 }
 
 /// How the new state of one change is put together.

@@ -1,5 +1,6 @@
 //! Opens a plan, believing nothing in it, and extracts the new state of its changes to an empty directory.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -13,7 +14,7 @@ use nix::sys::time::TimeSpec;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::disco::changes::{Entry, View, read_entry, unescape};
+use crate::disco::changes::{Change, Entry, HostPath, View, read_entry, unescape};
 use crate::disco::plan::check::check_paths;
 use crate::disco::plan::{DIGEST, Head, PlanError, SCHEMA, State, Times, failed};
 
@@ -116,11 +117,14 @@ impl Plan {
             let path: &Path = &head.run.changes[number].path.0;
             into.join(path.strip_prefix("/").unwrap_or(path))
         };
+        let around = directories_around(&head.run.changes);
+        for directory in &around {
+            let at = into.join(directory.strip_prefix("/").unwrap_or(directory));
+            DirBuilder::new().recursive(true).mode(0o700).create(&at).map_err(failed("make", &at))?;
+        }
         for (number, (change, state)) in head.run.changes.iter().zip(&head.states).enumerate() {
             let Some(after) = &change.after else { continue };
             let at = below(number);
-            let parent = at.parent().unwrap_or(into);
-            DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(failed("make", parent))?;
             let made = match state {
                 State::Gone => Ok(()),
                 State::Link(first) => fs::hard_link(below(*first), &at),
@@ -133,6 +137,12 @@ impl Plan {
         for (number, (change, state)) in head.run.changes.iter().zip(&head.states).enumerate().rev() {
             let (State::Plain(times) | State::Data { times, .. }) = state else { continue };
             set_times(&below(number), times).map_err(failed("extract", &change.path.0))?;
+        }
+        for directory in around.iter().rev() {
+            let at = into.join(directory.strip_prefix("/").unwrap_or(directory));
+            if let Some(times) = head.around.get(&HostPath(directory.to_path_buf())) {
+                set_times(&at, times).map_err(failed("extract", directory))?;
+            }
         }
         let mut lied = None;
         for (number, change) in head.run.changes.iter().enumerate() {
@@ -159,6 +169,20 @@ impl Plan {
         let now = digest_of(&mut self.file, length).map_err(read)?;
         if now == self.digest { Ok(()) } else { Err(PlanError::Altered { path: self.path.clone() }) }
     }
+}
+
+/// The directories that hold changes and are none themselves; none of them lies below something that is made no
+/// directory.
+fn directories_around(changes: &[Change]) -> BTreeSet<&Path> {
+    let is_directory: BTreeMap<&Path, bool> = changes
+        .iter()
+        .map(|change| (change.path.0.as_path(), change.after.as_ref().is_some_and(Entry::is_directory)))
+        .collect();
+    let parents = changes.iter().filter_map(|change| change.path.0.parent());
+    parents
+        .filter(|parent| !is_directory.contains_key(parent))
+        .filter(|parent| parent.ancestors().all(|above| is_directory.get(above) != Some(&false)))
+        .collect()
 }
 
 fn read_up_to(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::unistd::Whence;
 use sha2::{Digest, Sha256};
 
-use crate::disco::changes::Change;
+use crate::disco::changes::{Change, HostPath};
 use crate::disco::plan::{Head, PlanError, SCHEMA, State, Times, failed};
 use crate::disco::report::Run;
 
@@ -46,8 +46,9 @@ pub(crate) fn save(out: &Path, maker: (&str, &str), run: &Run, merged: &Path) ->
         };
         states.push(state);
     }
+    let around = times_around(&run.changes, source)?;
     let (binary, version) = (maker.0.to_owned(), maker.1.to_owned());
-    let head = Head { schema: SCHEMA.to_owned(), binary, version, run: run.clone(), states };
+    let head = Head { schema: SCHEMA.to_owned(), binary, version, run: run.clone(), states, around };
     let beside = beside(out);
     let written = write_all(&beside, &head, source).and_then(|()| {
         fs::rename(&beside, out).map_err(failed("put in place", out))?;
@@ -57,6 +58,27 @@ pub(crate) fn save(out: &Path, maker: (&str, &str), run: &Run, merged: &Path) ->
         let _ = fs::remove_file(&beside);
     }
     written
+}
+
+/// The times of directories that hold changes and are none themselves.
+fn times_around(
+    changes: &[Change],
+    source: impl Fn(&Change) -> PathBuf,
+) -> Result<BTreeMap<HostPath, Times>, PlanError> {
+    let mut around = BTreeMap::new();
+    for change in changes {
+        let path = &change.path.0;
+        let Some(parent) = path.parent().map(|parent| HostPath(parent.to_owned())) else { continue };
+        let is_change = |parent: &HostPath| changes.binary_search_by(|other| other.path.cmp(parent)).is_ok();
+        if around.contains_key(&parent) || is_change(&parent) {
+            continue;
+        }
+        let merged = source(change);
+        let found = fs::symlink_metadata(merged.parent().unwrap_or(&merged))
+            .map_err(failed("look at the new", &parent.0))?;
+        around.insert(parent, Times::of(&found));
+    }
+    Ok(around)
 }
 
 fn directory_of(out: &Path) -> PathBuf {
@@ -76,7 +98,7 @@ fn beside(out: &Path) -> PathBuf {
 /// Looks at one new state; `names` remembers files that have more than one name.
 fn read_state(path: &Path, number: usize, names: &mut BTreeMap<(u64, u64), usize>) -> io::Result<State> {
     let found = fs::symlink_metadata(path)?;
-    let times = Times { modified: (found.mtime(), found.mtime_nsec()) };
+    let times = Times::of(&found);
     if !found.is_dir() && found.nlink() > 1 {
         match names.entry((found.dev(), found.ino())) {
             std::collections::btree_map::Entry::Occupied(first) => return Ok(State::Link(*first.get())),

@@ -114,7 +114,7 @@ pub(super) fn part_from_other_names(plans: &[Plan]) -> Result<(), MergeError> {
         for number in 0..plan.items.len() {
             let slot = plan.slot(number, Side::Old);
             let found = fs::symlink_metadata(&slot).ok();
-            if let Some(found) = found.filter(|found| found.is_file() && found.nlink() > 1) {
+            if let Some(found) = found.filter(|found| !found.is_dir() && found.nlink() > 1) {
                 kept.entry((found.dev(), found.ino())).or_default().push(slot);
             }
         }

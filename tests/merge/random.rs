@@ -1,0 +1,346 @@
+//! Random trees and random operations: what a script makes of a tree on the host itself is what a merge makes of a copy
+//! of it, attribute by attribute; and a rollback leaves every attribute as it was.
+//!
+//! The same calls with the same arguments run in both trees. How each of them ended is compared, too: a program must not
+//! feel that it runs in a sandbox. One dance does many cases; when one of them fails, each runs by itself, and the first
+//! that fails is made as small as it gets.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{Config, RngSeed, TestRunner};
+use testbed::lab::Lab;
+use testbed::universe::Universe;
+
+use crate::kinds;
+use crate::tree::fingerprint;
+
+/// Cases in the test that always runs.
+const FEW: u32 = 40;
+/// Cases of one dance.
+const BATCH: u32 = 40;
+/// Dances under `DISCO_FULL`.
+const MANY_BATCHES: u32 = 25;
+/// Everything is this old before the operations; times that an operation sets are a little younger.
+const OLD: u64 = 1_000_000_000;
+/// Times from here on are those of the run itself.
+const NOW: u64 = 1_500_000_000;
+
+/// What the operations are made of, and what carries them out.
+const CARRY_OUT: &str = r#"
+import errno, sys
+def regular(path):
+    try: found = os.stat(path)
+    except FileNotFoundError: return
+    if not stat.S_ISREG(found.st_mode): raise OSError(errno.EINVAL, '')
+def put(path, text, how):
+    regular(path)
+    with open(path, how) as file: file.write(text)
+def replace(path, text):
+    with open(b'.temporary', 'wb') as file: file.write(text)
+    try: os.rename(b'.temporary', path)
+    except OSError:
+        os.remove(b'.temporary')
+        raise
+def again(path):
+    regular(path)
+    with open(path, 'rb') as file: text = file.read()
+    found = os.stat(path)
+    replace(path, text)
+    os.chown(path, found.st_uid, found.st_gid)
+    os.chmod(path, stat.S_IMODE(found.st_mode))
+def hole(path, at):
+    regular(path)
+    with open(path, 'r+b') as file: file.truncate(400000); file.seek(at); file.write(b'end')
+def cut(path, length):
+    regular(path)
+    os.truncate(path, length)
+def touch(path, time): os.utime(path, (time, time), follow_symlinks=False)
+def look_inside(path):
+    regular(path)
+    open(path, 'r+').close()
+RENAMEAT2 = 276 if os.uname().machine == 'aarch64' else 316
+EXCHANGE = f'exit(syscall({RENAMEAT2}, -100, $ARGV[0], -100, $ARGV[1], 2) ? $! : 0)'
+def exchange(one, two):
+    why = os.spawnv(os.P_WAIT, '/usr/bin/perl', ['perl', '-e', EXCHANGE, '--', one, two])
+    if why: raise OSError(why, '')
+def clear(path): rmtree(os.fsdecode(path))
+def opaque(path, name):
+    clear(path); os.mkdir(path); put(path + b'/' + name, b'new', 'wb')
+def mode_and_back(path):
+    mode = stat.S_IMODE(os.stat(path).st_mode)
+    os.chmod(path, mode ^ 0o111); os.chmod(path, mode)
+def device(path, number): os.mknod(path, stat.S_IFCHR | 0o620, os.makedev(7, number))
+def socket(path): os.mknod(path, stat.S_IFSOCK | 0o700)
+def attribute(path, name, value): os.setxattr(path, name, value, follow_symlinks=False)
+def no_attribute(path, name): os.removexattr(path, name, follow_symlinks=False)
+def no_access_list(path):
+    # An overlay fails where there is none; other file systems do not.
+    if 'system.posix_acl_access' in os.listxattr(path): os.removexattr(path, 'system.posix_acl_access')
+def access(path, which, rights): os.setxattr(path, 'system.posix_acl_' + which, acl(1234, rights))
+def capability(path): os.setxattr(path, 'security.capability', CAPABILITY)
+def own(path, user): os.chown(path, user, user + 1, follow_symlinks=False)
+def old(top):
+    for where, directories, files in os.walk(top, topdown=False):
+        for name in directories + files:
+            os.utime(where + '/' + name, (OLD, OLD), follow_symlinks=False)
+    os.utime(top, (OLD, OLD))
+def do(operations, said):
+    for function, *arguments in operations:
+        try:
+            function(*arguments)
+            said.append(function.__name__ + ' ok')
+        except OSError as error: said.append(function.__name__ + ' ' + errno.errorcode[error.errno])
+what, top = sys.argv[1:]
+if what == 'make':
+    if os.path.exists(top): rmtree(top)
+    os.makedirs(top)
+for number, (make, change) in enumerate(CASES):
+    at = f'{top}/{number}'
+    if what == 'make': os.mkdir(at)
+    os.chdir(at)
+    said = []
+    do(make if what == 'make' else change, said)
+    if what == 'change': write(f'{top}/{number}.said', '\n'.join(said))
+if what == 'make': old(top)
+"#;
+
+/// A tree and what becomes of it: calls of [`CARRY_OUT`]'s functions.
+#[derive(Debug, Clone)]
+struct Case {
+    make: Vec<String>,
+    change: Vec<String>,
+}
+
+fn name() -> impl Strategy<Value = &'static str> {
+    prop_oneof![
+        8 => Just("a"),
+        5 => Just("b"),
+        2 => Just("c"),
+        1 => Just(r"-rf \n\xff\x1b[31m\\"),
+        1 => Just("long-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"),
+    ]
+}
+
+/// A path below the case's directory, as Python writes bytes.
+fn path() -> impl Strategy<Value = String> {
+    prop_oneof![3 => Just(1_usize), 3 => Just(2), 1 => Just(3)]
+        .prop_flat_map(|depth| prop::collection::vec(name(), depth))
+        .prop_map(|names| format!("b'{}'", names.join("/")))
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![Just(0_u16), 1..40_u16, 5000..5003_u16].prop_map(|length| format!("b'x' * {length}"))
+}
+
+/// What puts something into a tree.
+fn making() -> BoxedStrategy<String> {
+    let mode = || prop::sample::select(vec!["0o755", "0o700", "0o2775", "0o1777", "0o4711", "0o0", "0o644"]);
+    prop_oneof![
+        6 => (path(), mode()).prop_map(|(at, mode)| format!("os.mkdir, {at}, {mode}")),
+        8 => (path(), text()).prop_map(|(at, text)| format!("put, {at}, {text}, 'wb'")),
+        4 => (path(), path()).prop_map(|(from, to)| format!("os.link, {from}, {to}")),
+        2 => (name(), path()).prop_map(|(to, at)| format!("os.symlink, b'{to}', {at}")),
+        1 => path().prop_map(|at| format!("os.mkfifo, {at}")),
+        1 => path().prop_map(|at| format!("socket, {at}")),
+        1 => (path(), 1..300_u16).prop_map(|(at, number)| format!("device, {at}, {number}")),
+        2 => (path(), mode()).prop_map(|(at, mode)| format!("os.chmod, {at}, {mode}")),
+        2 => (path(), 1..5_u8).prop_map(|(at, user)| format!("own, {at}, {user}")),
+        2 => (path(), 0..3_u8, text())
+            .prop_map(|(at, n, text)| format!("attribute, {at}, 'user.{n}', ({text})[:1000]")),
+        1 => (path(), 0..8_u8).prop_map(|(at, rights)| format!("access, {at}, 'access', {rights}")),
+        1 => (path(), 0..8_u8).prop_map(|(at, rights)| format!("access, {at}, 'default', {rights}")),
+        1 => path().prop_map(|at| format!("capability, {at}")),
+        1 => (path(), 0..390_000_u32).prop_map(|(at, offset)| format!("hole, {at}, {offset}")),
+    ]
+    .boxed()
+}
+
+/// What changes a tree.
+fn changing() -> BoxedStrategy<String> {
+    let two = || (path(), path());
+    prop_oneof![
+        12 => making(),
+        2 => (path(), text()).prop_map(|(at, text)| format!("put, {at}, {text}, 'ab'")),
+        2 => (path(), text()).prop_map(|(at, text)| format!("replace, {at}, {text}")),
+        1 => path().prop_map(|at| format!("again, {at}")),
+        3 => path().prop_map(|at| format!("os.remove, {at}")),
+        2 => path().prop_map(|at| format!("os.rmdir, {at}")),
+        2 => path().prop_map(|at| format!("clear, {at}")),
+        8 => two().prop_map(|(from, to)| format!("os.rename, {from}, {to}")),
+        2 => two().prop_map(|(one, two)| format!("exchange, {one}, {two}")),
+        1 => (path(), name()).prop_map(|(at, name)| format!("opaque, {at}, b'{name}'")),
+        1 => (path(), 0..6000_u16).prop_map(|(at, length)| format!("cut, {at}, {length}")),
+        2 => (path(), 1..9_u64).prop_map(|(at, later)| format!("touch, {at}, {}", OLD + later)),
+        1 => path().prop_map(|at| format!("look_inside, {at}")),
+        1 => path().prop_map(|at| format!("mode_and_back, {at}")),
+        1 => (path(), 0..3_u8).prop_map(|(at, n)| format!("no_attribute, {at}, 'user.{n}'")),
+        1 => path().prop_map(|at| format!("no_access_list, {at}")),
+    ]
+    .boxed()
+}
+
+/// What a noop's scripts may not do, but find.
+fn privileged() -> BoxedStrategy<String> {
+    (path(), text()).prop_map(|(at, text)| format!("attribute, {at}, 'trusted.t', ({text})[:1000]")).boxed()
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let make = prop::collection::vec(prop_oneof![20 => making(), 1 => privileged()], 4..24);
+    let change = prop::collection::vec(changing(), 1..14);
+    (make, change).prop_map(|(make, change)| Case { make, change })
+}
+
+/// A node on which cases are tried, each with the same calls in `/srv/live` and, through a dance, in `/srv/merged`.
+struct Bench {
+    lab: Lab,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let universe = Universe::empty().unwrap();
+        let script = "#!/bin/sh\nexec python3 /root/cases.py change /srv/merged\n";
+        universe.add("cases-1/scripts/1.sh", script).unwrap();
+        Bench { lab: Lab::on_disk(universe) }
+    }
+
+    fn carry_out(&self, what: &str, top: &str) {
+        let said = self.lab.node.shell(&format!("python3 /root/cases.py {what} {top}")).unwrap();
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    }
+
+    fn look(&self, top: &str) -> BTreeMap<String, String> {
+        let lines = fingerprint(&self.lab.node.path(top));
+        let split = |line: String| {
+            let (look, time) = line.rsplit_once(" modified ").unwrap();
+            let name = look.split_once("\" ").unwrap().0.to_owned();
+            // What counts of a time of the run is that it is one.
+            let is_now = time.split_once('.').unwrap().0.parse::<u64>().unwrap() > NOW;
+            (name, format!("{look} modified {}", if is_now { "now" } else { time }))
+        };
+        lines.into_iter().map(split).collect()
+    }
+
+    /// Tries cases in one go. What differs is the error.
+    fn try_out(&self, cases: &[Case]) -> Result<(), String> {
+        let calls = |calls: &[String]| calls.iter().map(|call| format!("({call}),")).collect::<String>();
+        let cases: String = cases
+            .iter()
+            .map(|case| format!("([{}], [{}]),\n", calls(&case.make), calls(&case.change)))
+            .collect();
+        let script = format!("{}OLD = {OLD}\n", kinds::PRELUDE);
+        let (functions, run) = CARRY_OUT.split_once("what, top").unwrap();
+        let script = format!("{script}{functions}CASES = [\n{cases}]\nwhat, top{run}");
+        self.lab.node.write("/root/cases.py", &script, 0o755).unwrap();
+        self.carry_out("make", "/srv/live");
+        self.carry_out("make", "/srv/merged");
+        self.lab.shell(&format!("touch -d @{OLD} /srv"));
+        let before = self.look("/srv/merged");
+        expect_same("the same calls make two trees", &self.look("/srv/live"), &before, None)?;
+        self.carry_out("change", "/srv/live");
+        let expected = self.look("/srv/live");
+
+        let plan = self.lab.acme(&["dance", "--noop", "--no-diff", "--out", "/root/plan"]);
+        if plan.code != 0 {
+            return Err(format!("the noop failed: {}{}", plan.stdout, plan.stderr));
+        }
+        expect_same("a noop changes nothing", &self.look("/srv/merged"), &before, None)?;
+        for (what, arguments) in
+            [("live run", &["dance", "--no-diff"][..]), ("plan", &["plan", "apply", "/root/plan"])]
+        {
+            let ended = self.lab.acme(arguments);
+            if ended.code != 0 {
+                return Err(format!("the {what} failed: {}{}", ended.stdout, ended.stderr));
+            }
+            let merged = self.look("/srv/merged");
+            expect_same(&format!("after the {what}"), &merged, &expected, Some(&before))?;
+            // A run that changes nothing leaves nothing to undo.
+            if merged == before {
+                continue;
+            }
+            let back = self.lab.acme(&["rollback", "--no-diff"]);
+            if back.code != 0 {
+                return Err(format!("the rollback of the {what} failed: {}{}", back.stdout, back.stderr));
+            }
+            expect_same(
+                &format!("after the rollback of the {what}"),
+                &self.look("/srv/merged"),
+                &before,
+                None,
+            )?;
+        }
+        self.lab.shell("rm /root/plan");
+        Ok(())
+    }
+}
+
+/// Compares two trees. Where nothing but the time of a path changed, a merge leaves the time that was there before: such
+/// a path is no change.
+fn expect_same(
+    when: &str,
+    now: &BTreeMap<String, String>,
+    expected: &BTreeMap<String, String>,
+    before: Option<&BTreeMap<String, String>>,
+) -> Result<(), String> {
+    let mut differences = String::new();
+    for name in now.keys().chain(expected.keys().filter(|name| !now.contains_key(*name))) {
+        let (is, should) = (now.get(name), expected.get(name));
+        let kept = before.and_then(|before| before.get(name));
+        let look =
+            |line: Option<&String>| line.and_then(|line| Some(line.rsplit_once(" modified ")?.0.to_owned()));
+        if is == should || is == kept && look(should) == look(kept) {
+            continue;
+        }
+        let or_nothing = |line: Option<&String>| line.map_or("nothing", String::as_str).to_owned();
+        differences.push_str(&format!(
+            "    is        {}\n    should be {}\n    was       {}\n",
+            or_nothing(is),
+            or_nothing(should),
+            or_nothing(kept)
+        ));
+    }
+    if differences.is_empty() { Ok(()) } else { Err(format!("{when}:\n{differences}")) }
+}
+
+/// The smallest case that fails as well, and how.
+fn smallest(bench: &Bench, mut tree: impl ValueTree<Value = Case>) -> Option<(Case, String)> {
+    let mut found = (tree.current(), bench.try_out(&[tree.current()]).err()?);
+    for _ in 0..60 {
+        if !tree.simplify() {
+            break;
+        }
+        loop {
+            if let Err(why) = bench.try_out(&[tree.current()]) {
+                found = (tree.current(), why);
+                break;
+            }
+            if !tree.complicate() {
+                return Some(found);
+            }
+        }
+    }
+    Some(found)
+}
+
+#[test]
+fn what_random_operations_leave_is_what_a_merge_of_them_leaves() {
+    let full = std::env::var_os("DISCO_FULL").is_some();
+    let seed = std::env::var("DISCO_SEED").ok().map(|seed| seed.parse().expect("DISCO_SEED is a number"));
+    let clock = || std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    // The same cases each time, unless there is time for others.
+    let seed = seed.unwrap_or_else(|| if full { clock() } else { 1 });
+    let mut runner = TestRunner::new(Config { rng_seed: RngSeed::Fixed(seed), ..Config::default() });
+    let bench = Bench::new();
+    let cases = if full { BATCH * MANY_BATCHES } else { FEW };
+    for _ in 0..cases / BATCH {
+        let batch: Vec<_> = (0..BATCH).map(|_| case().new_tree(&mut runner).unwrap()).collect();
+        let values: Vec<_> = batch.iter().map(ValueTree::current).collect();
+        let Err(together) = bench.try_out(&values) else { continue };
+        match batch.into_iter().find_map(|tree| smallest(&bench, tree)) {
+            Some((case, why)) => panic!("with DISCO_SEED={seed}: {why}\n{case:#?}"),
+            None => panic!("with DISCO_SEED={seed}, only together: {together}"),
+        }
+    }
+    println!("{cases} cases with DISCO_SEED={seed}");
+}
