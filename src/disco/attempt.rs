@@ -187,7 +187,8 @@ impl Tried {
             watch(Event::Recovered { recovered: &recovered });
         }
         let history = History::of(&self.vardir);
-        let mut run = self.as_run(history.next_number()?);
+        let merged = merge::last_run(&self.vardir).map_err(AttemptError::Recovery)?;
+        let mut run = self.as_run(history.next_number_after(merged)?);
         let from = self.sandbox.root_path();
         let source = Source { run: run.id, part: 0, vardir: &self.vardir, from: &from, began: self.began };
         let merged = merge::merge(&run.changes, &source);

@@ -180,7 +180,7 @@ pub fn dance(request: &Request, watch: Watch<'_>) -> Result<Run, DanceError> {
     )?;
     let mut run = Run {
         schema: SCHEMA.to_owned(),
-        id: history.next_number()?,
+        id: history.next_number_after(merge::last_run(&request.vardir).map_err(DanceError::Recovery)?)?,
         mode: request.mode,
         node: request.node.as_str().to_owned(),
         started: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),

@@ -60,12 +60,13 @@ impl History {
         Ok(numbers)
     }
 
-    /// The number of the run that begins now. The caller holds the lock.
+    /// The number of the run that begins now, later than that of a run of which only the merge is known. The caller holds
+    /// the lock.
     ///
     /// # Errors
     /// The directory cannot be read.
-    pub fn next_number(&self) -> Result<u64, HistoryError> {
-        Ok(self.numbers()?.last().map_or(1, |last| last + 1))
+    pub fn next_number_after(&self, merged: u64) -> Result<u64, HistoryError> {
+        Ok(self.numbers()?.last().copied().unwrap_or(0).max(merged) + 1)
     }
 
     /// Keeps a run, and forgets the oldest ones beyond [`KEPT`].
@@ -158,7 +159,7 @@ mod tests {
         let history = History::of(vardir.path());
         assert!(history.last().unwrap().is_none());
         for number in 1..=KEPT as u64 + 5 {
-            assert_eq!(history.next_number().unwrap(), number);
+            assert_eq!(history.next_number_after(0).unwrap(), number);
             history.keep(&run(number)).unwrap();
         }
         let numbers = history.numbers().unwrap();

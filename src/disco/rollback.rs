@@ -53,7 +53,7 @@ pub fn rollback(mode: Mode, vardir: &Path, watch: Watch<'_>) -> Result<RolledBac
     }
     let mut run = Run {
         schema: SCHEMA.to_owned(),
-        id: history.next_number()?,
+        id: history.next_number_after(undoable.run)?,
         mode,
         node: history.run(undoable.run)?.map(|run| run.node).unwrap_or_default(),
         started: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),

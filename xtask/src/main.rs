@@ -59,6 +59,6 @@ fn run(command: &Command) -> Result<()> {
         Command::Bench(arguments) => bench::run(&project, arguments),
         Command::Setup(arguments) => setup::run(&project, arguments),
         Command::Tidy => tidy::run(&project),
-        Command::Test => test::run(&project),
+        Command::Test(arguments) => test::run(&project, arguments),
     }
 }

@@ -13,8 +13,11 @@ use crate::{matrix, setup, tidy};
 /// Features of the tests: everything that a spec can choose, `live` being on by default.
 const FEATURES: &str = "provisioning,plaintext-brokers";
 
+/// Environment variable that has tests try everything that they otherwise try a part of.
+const FULL: &str = "DISCO_FULL";
+
 /// Runs all stages in order and stops at the first that fails.
-pub(crate) fn run(project: &Project) -> Result<()> {
+pub(crate) fn run(project: &Project, arguments: &flags::Test) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!(
             "the tests need root: they mount sandboxes, install packages into throw-away roots and check what belongs \
@@ -39,7 +42,15 @@ pub(crate) fn run(project: &Project) -> Result<()> {
         let spec = ["examples/acme.toml", "buildspec.toml"].map(|path| project.root.join(path)).to_vec();
         matrix::run(project, &flags::Build { spec, ..flags::Build::default() }, Until::Packages)
     })?;
-    stage("tests", || cargo(project, &["test", "--workspace", "--features", FEATURES]))?;
+    let extent = if arguments.full { "all tests, and more of each" } else { "tests" };
+    stage(extent, || {
+        let mut tests = project.cargo();
+        tests.args(["test", "--workspace", "--features", FEATURES]);
+        if arguments.full {
+            tests.env(FULL, "1");
+        }
+        succeed(&mut tests)
+    })?;
     eprintln!("test: all stages passed ({:.0} s)", started.elapsed().as_secs_f64());
     Ok(())
 }
@@ -53,9 +64,13 @@ fn stage(name: &str, run: impl FnOnce() -> Result<()>) -> Result<()> {
 }
 
 fn cargo(project: &Project, arguments: &[&str]) -> Result<()> {
-    let mut cargo: Command = project.cargo();
-    let status = cargo.args(arguments).status().context("cannot start cargo")?;
+    succeed(project.cargo().args(arguments))
+}
+
+fn succeed(cargo: &mut Command) -> Result<()> {
+    let status = cargo.status().context("cannot start cargo")?;
     if !status.success() {
+        let arguments: Vec<_> = cargo.get_args().map(|argument| argument.to_string_lossy()).collect();
         bail!("`cargo {}` ended with {status}", arguments.join(" "));
     }
     Ok(())

@@ -14,6 +14,11 @@ pub(crate) fn recover(_: &Path) -> Result<Option<Recovered>, MergeError> {
     Ok(None)
 }
 
+/// A build that cannot merge has no merge to number another run after.
+pub(crate) fn last_run(_: &Path) -> Result<u64, MergeError> {
+    Ok(0)
+}
+
 pub(crate) fn undoable(_: &Path) -> Result<Undoable, MergeError> {
     Err(MergeError::NotBuiltIn)
 }

@@ -10,7 +10,7 @@ use crate::disco::changes::{Change, ScanError};
 #[cfg_attr(not(feature = "live"), path = "disabled.rs")]
 mod imp;
 
-pub(crate) use imp::{merge, recover, rollback, undoable};
+pub(crate) use imp::{last_run, merge, recover, rollback, undoable};
 
 /// Where the new state of the changes lies, and which run they belong to.
 #[derive(Debug, Clone, Copy)]

@@ -75,7 +75,7 @@ pub fn apply(request: &Applying<'_>, watch: Watch<'_>) -> Result<Run, ApplyError
     let files = scratch.path().join("plan");
     std::fs::create_dir(&files).map_err(failed("make", &files))?;
     let mut run = Run {
-        id: history.next_number()?,
+        id: history.next_number_after(merge::last_run(&request.vardir).map_err(ApplyError::Recovery)?)?,
         mode: Mode::Live,
         started: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         internal: Vec::new(),

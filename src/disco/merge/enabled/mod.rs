@@ -82,6 +82,22 @@ pub(crate) fn recover(vardir: &Path) -> Result<Option<Recovered>, MergeError> {
     Ok(plans.first().map(|plan| Recovered { run: plan.run, how, because }))
 }
 
+/// Number of the last run that was merged and can be undone, or 0. A run that was killed after its merge is in no history;
+/// another one of its number would take what is kept for its rollback for its own.
+///
+/// # Errors
+/// The journal cannot be read. A record that is damaged keeps nothing that could be undone.
+pub(crate) fn last_run(vardir: &Path) -> Result<u64, MergeError> {
+    let last = Journal::last(vardir);
+    if !last.exists() {
+        return Ok(0);
+    }
+    match last.plans() {
+        Err(MergeError::Journal { .. }) => Ok(0),
+        plans => Ok(plans?.iter().map(|plan| plan.run).max().unwrap_or(0)),
+    }
+}
+
 /// What a rollback would change. The caller holds the lock.
 ///
 /// # Errors
