@@ -25,6 +25,12 @@ pub const FEATURES: &[Feature] = &[
         public: true,
         present: cfg!(feature = "live"),
     },
+    Feature {
+        name: "shell",
+        adds: "a sandbox that stands, and a shell in it",
+        public: true,
+        present: cfg!(feature = "shell"),
+    },
     // An implementation detail of the features that talk to a broker.
     Feature {
         name: "choria",

@@ -11,7 +11,7 @@ use crate::cli::error::CommandError;
 use crate::cli::exit;
 use crate::cli::output::{Lines, answer};
 use crate::cli::settings;
-use crate::cli::sh::{Answer, exit_code, input, pass_on};
+use crate::cli::streams::{Answer, exit_code, input, pass_on};
 use crate::disco::attempt::{self, Attempt, AttemptError, Request};
 use crate::disco::changes::Show;
 use crate::disco::diff::Format;

@@ -9,7 +9,7 @@ mod doctor;
 pub mod error;
 pub mod exit;
 mod explain;
-mod fs;
+mod hand;
 mod history;
 mod manual;
 mod module;
@@ -21,8 +21,8 @@ mod report;
 mod rollback;
 mod server;
 mod settings;
-mod sh;
 mod shadow;
+mod streams;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -63,8 +63,8 @@ enum Command {
     Param(param::Arguments),
     Plan(plan::Arguments),
     Module(module::Arguments),
-    Fs(fs::Arguments),
-    Sh(sh::Arguments),
+    Fs(hand::FsArguments),
+    Sh(hand::ShArguments),
     Try(attempt::Arguments),
     Report(report::Arguments),
     History(history::Arguments),
@@ -111,8 +111,8 @@ pub fn run(appliance: &Appliance, arguments: impl IntoIterator<Item = OsString>)
         Command::Module(arguments) => module::run(appliance, &arguments),
         Command::Param(arguments) => param::run(appliance, &arguments),
         Command::Plan(arguments) => plan::run(appliance, &arguments),
-        Command::Fs(arguments) => fs::run(appliance, &arguments),
-        Command::Sh(arguments) => sh::run(appliance, &arguments),
+        Command::Fs(arguments) => hand::fs(appliance, &arguments),
+        Command::Sh(arguments) => hand::sh(appliance, &arguments),
         Command::Try(arguments) => attempt::run(appliance, &arguments),
         Command::Shutup => attempt::swallow(),
         Command::Report(arguments) => report::run(appliance, &arguments),

@@ -217,7 +217,7 @@ fn a_rebranded_binary_says_what_a_full_build_says() {
     refused(
         &write("other", "provisioning = true\n", ""),
         &acme,
-        "error: ACME has other features than other.toml asks for: live, provisioning, plaintext-brokers instead of live, \
+        "error: ACME has other features than other.toml asks for: live, shell, provisioning, plaintext-brokers instead of live, shell, \
          provisioning\n  help: build it: `cargo xtask build --spec other.toml`\n",
     );
     let plug = format!(
@@ -353,7 +353,7 @@ fn an_audit_only_appliance_cannot_change_its_host() {
     let path = scratch.path().join("auditor.toml");
     fs::write(
         &path,
-        "[brand]\nname = \"auditor\"\n[features]\nlive = false\n[client]\nserver = \"/nowhere\"\n",
+        "[brand]\nname = \"auditor\"\n[features]\nlive = false\nshell = false\n[client]\nserver = \"/nowhere\"\n",
     )
     .unwrap();
     let mut xtask = built::xtask().unwrap();
@@ -379,6 +379,19 @@ fn an_audit_only_appliance_cannot_change_its_host() {
         holds(&acme, "disco-journal-1") && !holds(&auditor, "disco-journal-1"),
         "the merge is in the binary"
     );
+
+    // Neither is the shell: no command leads to it, no help tells of it, its words are not there.
+    for command in [["fs", "mount", "--noop"], ["sh", "shell", "--noop"]] {
+        let said = Command::new(&auditor).args(command).output().unwrap();
+        let said = String::from_utf8_lossy(&said.stderr);
+        assert!(said.contains("this build of auditor-disco has no shell"), "{said}");
+        assert!(said.contains("`shell = true` under [features]"), "{said}");
+    }
+    let help = Command::new(&auditor).arg("--help").output().unwrap();
+    let help = String::from_utf8_lossy(&help.stdout);
+    assert!(help.contains("\n  try ") && !help.contains("\n  fs ") && !help.contains("\n  sh "), "{help}");
+    let words = "was changed, so it is mounted afresh";
+    assert!(holds(&acme, words) && !holds(&auditor, words), "the shell is in the binary");
 
     let deb = built::one_file(&scratch.path().join("auditor"), ".deb").unwrap();
     let unpacked = scratch.path().join("unpacked");

@@ -35,7 +35,10 @@ fn fit(root: &Value, schema: &Value, value: &Value, at: &str, wrong: &mut Vec<St
                 let text = value.as_str().unwrap_or_default();
                 match rule.as_str().unwrap() {
                     "^/" => text.starts_with('/'),
-                    "^[0-9a-f]{32}$" => text.len() == 32 && text.chars().all(|c| c.is_ascii_hexdigit()),
+                    "^~?[0-9a-f]{32}$" => {
+                        let digits = text.strip_prefix('~').unwrap_or(text);
+                        digits.len() == 32 && digits.chars().all(|c| c.is_ascii_hexdigit())
+                    }
                     _ => text.len() == 20 && text.ends_with('Z') && text.as_bytes()[10] == b'T',
                 }
             }

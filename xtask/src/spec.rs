@@ -114,15 +114,17 @@ pub(crate) struct Paths {
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Features {
     pub(crate) live: bool,
+    pub(crate) shell: bool,
     pub(crate) provisioning: bool,
     pub(crate) plaintext_brokers: bool,
 }
 
 impl Features {
     /// Features by the names that cargo knows them by.
-    pub(crate) fn by_name(&self) -> [(&'static str, bool); 3] {
+    pub(crate) fn by_name(&self) -> [(&'static str, bool); 4] {
         [
             ("live", self.live),
+            ("shell", self.shell),
             ("provisioning", self.provisioning),
             ("plaintext-brokers", self.plaintext_brokers),
         ]

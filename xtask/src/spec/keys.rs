@@ -324,6 +324,13 @@ pub(crate) const TABLES: &[Table] = &[
                 "May merge changes into the host. Off: an audit-only appliance.",
             ),
             key(
+                "shell",
+                Flag,
+                Is("true"),
+                "false",
+                "A sandbox that stands between commands, and a shell in it: the commands `fs` and `sh`.",
+            ),
+            key(
                 "provisioning",
                 Flag,
                 Is("false"),

@@ -174,6 +174,7 @@ impl<'a> Resolution<'a> {
 
     fn features(&self, mut table: TableReader<'a>) -> Features {
         let live = flag(table.flag("live"), "features.live");
+        let shell = flag(table.flag("shell"), "features.shell");
         let provisioning = flag(table.flag("provisioning"), "features.provisioning");
         let plaintext = table.flag("plaintext-brokers");
         if let Some(plaintext) = &plaintext
@@ -190,7 +191,12 @@ impl<'a> Resolution<'a> {
             );
         }
         table.finish();
-        Features { live, provisioning, plaintext_brokers: flag(plaintext, "features.plaintext-brokers") }
+        Features {
+            live,
+            shell,
+            provisioning,
+            plaintext_brokers: flag(plaintext, "features.plaintext-brokers"),
+        }
     }
 
     fn client(&self, mut table: TableReader<'a>) -> Client {

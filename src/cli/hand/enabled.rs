@@ -1,83 +1,38 @@
-//! `fs`: the sandbox that stands between commands.
+//! The sandbox that stands between commands, and work inside it.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
 use std::path::Path;
 
-use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::{Diff, FsArguments, FsCommand, ShArguments, ShCommand};
 use crate::Appliance;
 use crate::cli::error::CommandError;
 use crate::cli::exit;
 use crate::cli::output::{Lines, answer};
+use crate::cli::streams::{Answer, exit_code, input, pass_on};
 use crate::disco::Mode;
 use crate::disco::changes::{Change, Show, counted};
 use crate::disco::diff::Format;
 use crate::disco::secrets::Secrets;
-use crate::disco::session::{SessionError, Standing};
+use crate::disco::session::{self, SessionError, Standing};
 
 /// Version of the JSON that `fs diff --json` prints.
 const SCHEMA: &str = "disco.changes.v1";
 
-/// Mount a sandbox that stays, see what differs in it, take it down
-///
-/// There are two: the noop one (--noop or NOOP=true), which nothing leaves, and the live one, in which the running system
-/// is within reach. Nothing of either is ever merged. A dance uses a sandbox of its own.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  fs mount --noop     put the sandbox up
-  sh shell --noop     work in it
-  fs diff --noop      what differs in it from this machine?
-  fs unmount --noop   take it down, with everything in it")]
-pub(super) struct Arguments {
-    /// The noop sandbox [env: NOOP=true]
-    #[arg(long, global = true)]
-    noop: bool,
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Put the sandbox up and leave it standing
-    Mount,
-    /// Make sure that a sandbox stands in which nothing was changed yet
-    Init,
-    /// Print what differs in the sandbox from the live system, noise included
-    Diff(Diff),
-    /// Take the sandbox down, with everything in it
-    Unmount,
-}
-
-#[derive(Debug, Args)]
-struct Diff {
-    /// Do not show what differs inside files
-    #[arg(long)]
-    no_diff: bool,
-    /// Show what differs inside secret files too; only on a terminal
-    #[arg(long, conflicts_with = "json")]
-    show_secrets: bool,
-    /// Print one JSON object (schema disco.changes.v1) instead of lines
-    #[arg(long)]
-    json: bool,
-    /// End with code 2 if anything differs
-    #[arg(long)]
-    detailed_exitcodes: bool,
-}
-
-pub(super) fn run(appliance: &Appliance, arguments: &Arguments) -> Result<u8, CommandError> {
+pub(super) fn fs(appliance: &Appliance, arguments: &FsArguments) -> Result<u8, CommandError> {
     let brand = &appliance.brand;
     let mode = mode(arguments.noop);
     let (vardir, etcdir) = (Path::new(brand.paths.vardir), Path::new(brand.paths.etcdir));
     let hinted = |error| with_hint(error, brand.binary, mode);
     let standing = Standing::of(mode, vardir, etcdir).map_err(hinted)?;
     match &arguments.command {
-        Command::Mount => {
+        FsCommand::Mount => {
             standing.mount().map_err(hinted)?;
             answer(&format!("info: The {} sandbox is mounted\n", mode.name()))
         }
-        Command::Init => {
+        FsCommand::Init => {
             let said = match standing.changes(Show { format: Format::None, secrets: Secrets::Hidden }) {
                 Ok(changes) if changes.is_empty() => "is mounted, and nothing is changed in it",
                 Ok(_) => {
@@ -93,8 +48,8 @@ pub(super) fn run(appliance: &Appliance, arguments: &Arguments) -> Result<u8, Co
             };
             answer(&format!("info: The {} sandbox {said}\n", mode.name()))
         }
-        Command::Diff(options) => diff(&standing, mode, options, &hinted),
-        Command::Unmount => {
+        FsCommand::Diff(options) => diff(&standing, mode, options, &hinted),
+        FsCommand::Unmount => {
             standing.unmount().map_err(hinted)?;
             answer(&format!("info: The {} sandbox is gone, and everything in it\n", mode.name()))
         }
@@ -138,13 +93,13 @@ fn diff(
 }
 
 /// Noop where the command line or the environment says so.
-pub(super) fn mode(noop: bool) -> Mode {
+fn mode(noop: bool) -> Mode {
     let asked = noop || std::env::var_os("NOOP").is_some_and(|value| !value.is_empty());
     if asked { Mode::Noop } else { Mode::Live }
 }
 
 /// What to do about an error that a person can do something about.
-pub(super) fn with_hint(error: SessionError, binary: &str, mode: Mode) -> CommandError {
+fn with_hint(error: SessionError, binary: &str, mode: Mode) -> CommandError {
     let noop = if mode == Mode::Noop { " --noop" } else { "" };
     let hint = match &error {
         SessionError::Probe(missing) => Some(missing.cure().to_owned()),
@@ -159,4 +114,33 @@ pub(super) fn with_hint(error: SessionError, binary: &str, mode: Mode) -> Comman
         Some(hint) => error.hint(hint),
         None => error,
     }
+}
+
+pub(super) fn sh(appliance: &Appliance, arguments: &ShArguments) -> Result<u8, CommandError> {
+    let brand = &appliance.brand;
+    let mode = mode(arguments.noop);
+    let hinted = |error| with_hint(error, brand.binary, mode);
+    let (vardir, etcdir) = (Path::new(brand.paths.vardir), Path::new(brand.paths.etcdir));
+    let standing = Standing::of(mode, vardir, etcdir).map_err(hinted)?;
+    let mut sandbox = standing.find().map_err(hinted)?;
+    let program = match &arguments.command {
+        ShCommand::Shell { unrestricted: false } if mode == Mode::Noop => {
+            standing.restricted_shell(of_the_terminal())
+        }
+        ShCommand::Shell { .. } => standing.shell(of_the_terminal()),
+        ShCommand::Exec { script, name } => standing.script(script, name.as_deref()).map_err(hinted)?,
+    };
+    let stdin = io::stdin();
+    let usage = session::run(&mut sandbox, &program, input(stdin.as_fd()), &mut |activity| {
+        pass_on(activity, Answer::Stdout);
+    })?;
+    Ok(exit_code(usage.exit))
+}
+
+/// What a program must know about the terminal that it will be shown on.
+fn of_the_terminal() -> Vec<(String, String)> {
+    ["TERM", "COLORTERM"]
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)))
+        .collect()
 }
