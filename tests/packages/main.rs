@@ -50,9 +50,13 @@ drwxr-xr-x root:root /opt/acme/sbin
 -rw-r--r-- root:root /usr/lib/systemd/system/acme-disco-dance.service
 -rw-r--r-- root:root /usr/lib/systemd/system/acme-disco-dance.timer
 -rw-r--r-- root:root /usr/lib/systemd/system/acme-disco-server.service
+-rw-r--r-- root:root /usr/share/bash-completion/completions/acme-disco
 drwxr-xr-x root:root /usr/share/doc/acme-disco
 -rw-r--r-- root:root /usr/share/doc/acme-disco/LICENSE
 -rw-r--r-- root:root /usr/share/doc/acme-disco/sbom.cdx.json
+-rw-r--r-- root:root /usr/share/doc/acme-disco/third-party-licences.txt
+-rw-r--r-- root:root /usr/share/fish/vendor_completions.d/acme-disco.fish
+-rw-r--r-- root:root /usr/share/zsh/site-functions/_acme-disco
 drwx------ root:root /var/lib/acme-disco
 ";
 
@@ -72,7 +76,7 @@ const DEB_ONLY: [&str; 3] = [
 ];
 
 /// Folders of the system that a deb has to list, so that dpkg can put something into them.
-const SYSTEM_FOLDERS: [&str; 12] = [
+const SYSTEM_FOLDERS: [&str; 20] = [
     "/",
     "/opt",
     "/usr",
@@ -80,9 +84,17 @@ const SYSTEM_FOLDERS: [&str; 12] = [
     "/usr/lib/systemd",
     "/usr/lib/systemd/system",
     "/usr/share",
+    "/usr/share/bash-completion",
+    "/usr/share/bash-completion/completions",
     "/usr/share/doc",
+    "/usr/share/fish",
+    "/usr/share/fish/vendor_completions.d",
     "/usr/share/lintian",
     "/usr/share/lintian/overrides",
+    "/usr/share/man",
+    "/usr/share/man/man1",
+    "/usr/share/zsh",
+    "/usr/share/zsh/vendor-completions",
     "/var",
     "/var/lib",
 ];
@@ -98,7 +110,12 @@ fn the_rpm_owns_what_the_payload_says() {
             &acme(".rpm"),
         ],
     );
-    assert_eq!(listed, OWNED);
+    assert_eq!(without_pages(&listed), OWNED);
+}
+
+/// A listing without the pages of the manual, of which there is one for each command.
+fn without_pages(listed: &str) -> String {
+    listed.lines().filter(|line| !line.contains("/man/man1/")).map(|line| format!("{line}\n")).collect()
 }
 
 #[test]
@@ -115,11 +132,97 @@ fn the_deb_owns_what_the_payload_says_and_its_copyright() {
         .filter(|(_, _, path)| !DEB_ONLY.contains(&path.as_str()))
         .map(|(mode, owner, path)| format!("{mode} {owner} {path}\n"))
         .collect();
-    assert_eq!(listed, OWNED);
+    // Debian's zsh looks for what packages bring in another folder.
+    let listed = listed.replace("/zsh/vendor-completions/", "/zsh/site-functions/");
+    assert_eq!(without_pages(&listed), OWNED);
     let all = run("dpkg-deb", &["-c", &acme(".deb")]);
     for path in DEB_ONLY {
         assert!(all.lines().any(|line| line.ends_with(&format!(" .{path}"))), "{path}: {all}");
     }
+}
+
+/// What a package would put on a node, below a folder.
+fn unpacked(package: &str) -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let into = root.path().to_str().unwrap();
+    if package.ends_with(".deb") {
+        run("dpkg-deb", &["-x", package, into]);
+    } else {
+        run("sh", &["-c", "rpm2cpio \"$1\" | cpio -idm --quiet -D \"$2\"", "sh", package, into]);
+    }
+    root
+}
+
+#[test]
+fn every_command_has_a_page_and_shells_complete_it() {
+    let binary = acme("acme-disco");
+    let pages = tempfile::tempdir().unwrap();
+    run(&binary, &["man", pages.path().to_str().unwrap()]);
+    let mut wanted: Vec<PathBuf> =
+        fs::read_dir(pages.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    wanted.sort();
+    assert!(wanted.len() > 20, "{wanted:?}");
+    for (format, zsh) in [(".deb", "vendor-completions"), (".rpm", "site-functions")] {
+        let root = unpacked(&acme(format));
+        for page in &wanted {
+            let name = page.file_name().unwrap().to_str().unwrap();
+            let packed = root.path().join(format!("usr/share/man/man1/{name}.gz"));
+            let inside = run("gzip", &["--decompress", "--stdout", packed.to_str().unwrap()]);
+            assert_eq!(inside, fs::read_to_string(page).unwrap(), "{name} in the {format}");
+        }
+        let in_package = fs::read_dir(root.path().join("usr/share/man/man1")).unwrap().count();
+        assert_eq!(in_package, wanted.len(), "no page is about a command that is not there");
+        for (shell, path) in [
+            ("bash", "usr/share/bash-completion/completions/acme-disco".to_owned()),
+            ("zsh", format!("usr/share/zsh/{zsh}/_acme-disco")),
+            ("fish", "usr/share/fish/vendor_completions.d/acme-disco.fish".to_owned()),
+        ] {
+            let packed = fs::read_to_string(root.path().join(&path)).expect(&path);
+            assert_eq!(packed, run(&binary, &["completions", shell]), "{path}");
+        }
+    }
+    // bash takes the script, and completes a command's name with it.
+    let root = unpacked(&acme(".deb"));
+    let script = root.path().join("usr/share/bash-completion/completions/acme-disco");
+    let line = "source \"$1\"; COMP_WORDS=(acme-disco modu); COMP_CWORD=1; \
+                completer=$(complete -p acme-disco | sed 's/.*-F \\([^ ]*\\).*/\\1/'); \
+                $completer acme-disco modu acme-disco; echo \"${COMPREPLY[*]}\"";
+    assert_eq!(run("bash", &["-c", line, "bash", script.to_str().unwrap()]), "module\n");
+}
+
+#[test]
+fn the_licence_of_every_crate_in_the_binary_is_in_both_packages() {
+    let bill = fs::read_to_string(acme("sbom.cdx.json")).unwrap();
+    let bill: serde_json::Value = serde_json::from_str(&bill).unwrap();
+    let beside = fs::read_to_string(acme("third-party-licences.txt")).unwrap();
+    for format in [".deb", ".rpm"] {
+        let root = unpacked(&acme(format));
+        let path = root.path().join("usr/share/doc/acme-disco/third-party-licences.txt");
+        assert!(fs::read_to_string(path).unwrap() == beside, "the {format} brings another one");
+    }
+    let linked = bill["components"].as_array().unwrap().iter().filter(|component| {
+        component["scope"] != "excluded" && component["purl"].as_str().is_some_and(|purl| !purl.contains('?'))
+    });
+    let mut count = 0;
+    for component in linked {
+        let (name, version) = (component["name"].as_str().unwrap(), component["version"].as_str().unwrap());
+        assert!(beside.contains(&format!("\n{name} {version}: ")), "{name} {version} is missing");
+        count += 1;
+    }
+    assert!(count > 50, "{count} crates: the bill is read wrongly");
+    assert!(beside.contains("Permission is hereby granted, free of charge"), "the texts are there");
+    let listed = run("rpm", &["-qp", "--licensefiles", &acme(".rpm")]);
+    assert!(listed.contains("/usr/share/doc/acme-disco/third-party-licences.txt\n"), "{listed}");
+    let copyright = run(
+        "sh",
+        &[
+            "-c",
+            "dpkg-deb --fsys-tarfile \"$1\" | tar -xO ./usr/share/doc/acme-disco/copyright",
+            "sh",
+            &acme(".deb"),
+        ],
+    );
+    assert!(copyright.contains("/usr/share/doc/acme-disco/third-party-licences.txt"), "{copyright}");
 }
 
 #[test]

@@ -17,11 +17,12 @@ use crate::crates::Crates;
 use crate::cross::{self, Cross};
 use crate::dist::Dist;
 use crate::elf::{Glibc, Linkage};
+use crate::packages::{Content, Manual};
 use crate::project::{Commit, Project, Toolchain, cargo_home};
 use crate::rebrand::Base;
 use crate::spec::{self, Spec, Surroundings, Target, sha256_hex};
 use crate::statement::Origin;
-use crate::{packages, sbom, statement};
+use crate::{licences, packages, sbom, statement};
 
 /// Where a build stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +74,8 @@ pub(crate) struct Built {
     image: Vec<u8>,
     buildinfo: Value,
     crates: Crates,
+    /// Licences of the crates; nothing if they cannot be known.
+    licences: Option<String>,
     origin: Origin,
     /// Time of what is made of it, in seconds since 1970.
     epoch: u32,
@@ -123,7 +126,9 @@ impl<'a> Builder<'a> {
         let buildinfo = self.verify(spec, &built, asked, &cross.triple, commit)?;
         eprintln!("{}: built and verified in {:.1} s", cross.target.output, started.elapsed().as_secs_f64());
         let (target, triple) = (cross.target.clone(), cross.triple.clone());
-        Ok(Built { target, triple, image, buildinfo, crates, origin: origin.clone(), epoch: self.epoch })
+        let licences = Some(licences::of(&crates)?);
+        let (origin, epoch) = (origin.clone(), self.epoch);
+        Ok(Built { target, triple, image, buildinfo, crates, licences, origin, epoch })
     }
 
     /// Makes the binary of one brand from another's, and verifies it.
@@ -156,8 +161,9 @@ impl<'a> Builder<'a> {
         let origin = base.origin(self.project);
         // It is as old as the sources that it was compiled from, not as those that lie here.
         let epoch = self.project.source_date_epoch(base.epoch())?;
-        let (target, triple, crates) = (target.clone(), cross.triple, base.crates.clone());
-        Ok(Built { target, triple, image, buildinfo, crates, origin, epoch })
+        let (target, triple) = (target.clone(), cross.triple);
+        let (crates, licences) = (base.crates.clone(), base.licences.clone());
+        Ok(Built { target, triple, image, buildinfo, crates, licences, origin, epoch })
     }
 
     /// Puts a binary and what is made of it into `folder`, and returns what is there now.
@@ -191,14 +197,29 @@ impl<'a> Builder<'a> {
         dist: &mut Dist,
         until: Until,
     ) -> Result<Vec<PathBuf>> {
-        let Built { target, image, buildinfo, crates, epoch, .. } = built;
+        let Built { target, image, buildinfo, crates, licences, epoch, .. } = built;
         let output = &target.output;
         let mut made = vec![dist.put(output, 0o755, image)?];
         let bill = sbom::of(spec, crates, image, *epoch)?;
         if until == Until::Packages {
             let started = Instant::now();
-            for package in packages::make(self.project, spec, &target.name, image, &bill, *epoch, self.fast)?
-            {
+            let Some(licences) = licences else {
+                bail!(
+                    "packages of {output} would lack the licences of what is in it: {} of the base is missing\n  \
+                     help: keep it beside the base, or build this brand",
+                    licences::FILE_NAME
+                );
+            };
+            let cross = Cross::to_run(&self.toolchain, spec, target)?;
+            let manual = Manual::of(self.project, image, |program| {
+                let mut asked = cross.run(program);
+                for name in &self.hidden {
+                    asked.env_remove(name);
+                }
+                asked
+            })?;
+            let content = Content { binary: image, bill: &bill, licences: licences.as_bytes(), manual };
+            for package in packages::make(self.project, spec, &target.name, &content, *epoch, self.fast)? {
                 made.push(dist.put(&package.file_name, 0o644, &package.content)?);
             }
             eprintln!("{output}: packaged in {:.1} s", started.elapsed().as_secs_f64());
@@ -207,6 +228,9 @@ impl<'a> Builder<'a> {
         text.push('\n');
         made.push(dist.put(&beside(BUILDINFO, output, alone), 0o644, text.as_bytes())?);
         made.push(dist.put(&beside(sbom::FILE_NAME, output, alone), 0o644, &bill)?);
+        if let Some(licences) = licences {
+            made.push(dist.put(&beside(licences::FILE_NAME, output, alone), 0o644, licences.as_bytes())?);
+        }
         Ok(made)
     }
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
@@ -42,6 +42,8 @@ pub(crate) struct Crate {
     pub(crate) repository: Option<String>,
     /// SHA-256 of the archive that the registry serves.
     pub(crate) checksum: Option<String>,
+    /// Where its files lie; nothing if it was read from a binary.
+    pub(crate) folder: Option<PathBuf>,
     /// Indices of what it uses itself.
     pub(crate) uses: Vec<usize>,
 }
@@ -60,6 +62,7 @@ struct Described {
     source: Option<String>,
     license: Option<String>,
     repository: Option<String>,
+    manifest_path: PathBuf,
 }
 
 #[derive(Deserialize)]
@@ -168,6 +171,7 @@ impl Crates {
                 license: package.license.as_deref().map(expression),
                 repository: package.repository,
                 checksum,
+                folder: package.manifest_path.parent().map(Path::to_owned),
                 uses: Vec::new(),
             };
             ids.insert((name, version, package.source), (package.id, krate));
@@ -205,6 +209,7 @@ impl Crates {
             license: None,
             repository: None,
             checksum: None,
+            folder: None,
             uses: package.dependencies,
         });
         Ok(Crates(crates.collect()))
@@ -267,13 +272,17 @@ pub(crate) mod tests {
 
     const METADATA: &str = r#"{
         "packages": [
-            {"id": "p#brand-acme", "name": "brand-acme", "version": "0.0.0", "source": null, "license": null, "repository": null},
+            {"id": "p#brand-acme", "name": "brand-acme", "version": "0.0.0", "source": null, "license": null, "repository": null,
+             "manifest_path": "/absent/Cargo.toml"},
             {"id": "r#serde", "name": "serde", "version": "1.0.2", "source": "registry+https://github.com/rust-lang/crates.io-index",
-             "license": "MIT/Apache-2.0", "repository": "https://serde.example"},
+             "license": "MIT/Apache-2.0", "repository": "https://serde.example",
+             "manifest_path": "/absent/Cargo.toml"},
             {"id": "g#made", "name": "made", "version": "2.0.0", "source": "git+https://git.example/made?rev=12ab#12abcd",
-             "license": null, "repository": null},
+             "license": null, "repository": null,
+             "manifest_path": "/absent/Cargo.toml"},
             {"id": "r#absent", "name": "absent", "version": "1.0.0", "source": "registry+https://github.com/rust-lang/crates.io-index",
-             "license": "MIT", "repository": null}
+             "license": "MIT", "repository": null,
+             "manifest_path": "/absent/Cargo.toml"}
         ],
         "resolve": {"root": "p#brand-acme", "nodes": [
             {"id": "p#brand-acme", "deps": [{"pkg": "r#serde", "dep_kinds": [{"kind": null}]}]},

@@ -54,6 +54,12 @@ Examples:
   cargo xtask verify dist/acme
   cargo xtask verify dist/acme --spec examples/acme.toml    and was it built from this spec?")]
     Verify(Verify),
+    /// Make repositories for apt and dnf of finished packages, with signed lists
+    #[command(after_help = "\
+Examples:
+  cargo xtask repository dist/acme --out repository --spec acme.toml    signed as [signing] of the spec says
+  cargo xtask repository dist/acme dist/umbra --out repository          two brands in one, not signed")]
+    Repository(Repository),
     /// Start, check, explain, show and compare specs
     #[command(after_help = "\
 Examples:
@@ -159,6 +165,19 @@ pub(crate) struct Verify {
     #[arg(required = true, value_name = "DIR")]
     pub(crate) folder: Vec<PathBuf>,
     /// The spec that the binary must have been built from
+    #[arg(long, value_name = "FILE")]
+    pub(crate) spec: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Repository {
+    /// Folder with packages, such as dist/acme; may be repeated
+    #[arg(required = true, value_name = "DIR")]
+    pub(crate) folder: Vec<PathBuf>,
+    /// Where the repositories are; packages that are there stay
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// The spec whose `signing.repository_key` signs the lists
     #[arg(long, value_name = "FILE")]
     pub(crate) spec: Option<PathBuf>,
 }

@@ -10,12 +10,15 @@ mod demo;
 mod dist;
 mod elf;
 mod flags;
+mod licences;
 mod matrix;
 mod packages;
 mod project;
 mod rebrand;
+mod repository;
 mod sbom;
 mod setup;
+mod signing;
 mod spec;
 mod spec_command;
 mod statement;
@@ -54,6 +57,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Binaries(arguments) => matrix::run(&project, arguments, Until::Binaries),
         Command::Rebrand(arguments) => matrix::rebrand(&project, arguments),
         Command::Verify(arguments) => verify::run(&project, arguments),
+        Command::Repository(arguments) => repository::run(&project, arguments),
         Command::Spec(arguments) => spec_command::run(&project, &arguments.command),
         Command::Demo(arguments) => demo::run(&project, arguments),
         Command::Bench(arguments) => bench::run(&project, arguments),

@@ -2,6 +2,7 @@
 //! `rpm/` and `deb/`.
 
 mod deb;
+mod manual;
 
 mod payload;
 mod rpm;
@@ -14,12 +15,23 @@ use anyhow::{Context, Result};
 use crate::elf::Linkage;
 use crate::project::Project;
 use crate::spec::{Format, Spec};
+pub(crate) use manual::Manual;
 use payload::{Payload, Values};
 
 /// A finished package.
 pub(crate) struct Made {
     pub(crate) file_name: String,
     pub(crate) content: Vec<u8>,
+}
+
+/// What packages bring besides the files of `packaging/`.
+pub(crate) struct Content<'a> {
+    pub(crate) binary: &'a [u8],
+    /// Bill of materials.
+    pub(crate) bill: &'a [u8],
+    /// Licences of the crates in the binary.
+    pub(crate) licences: &'a [u8],
+    pub(crate) manual: Manual,
 }
 
 /// What a format needs to make a package.
@@ -39,6 +51,16 @@ struct Inputs<'a> {
 const XZ_LEVEL: u32 = 6;
 /// Nearly three times as fast, and an eighth larger.
 const FAST_XZ_LEVEL: u32 = 1;
+
+impl Format {
+    /// Where zsh looks for what packages bring.
+    fn zsh_completions(self) -> String {
+        match self {
+            Format::Rpm => "/usr/share/zsh/site-functions".to_owned(),
+            Format::Deb => "/usr/share/zsh/vendor-completions".to_owned(),
+        }
+    }
+}
 
 impl Inputs<'_> {
     /// A text of `rpm/` or `deb/` as it is.
@@ -61,8 +83,7 @@ pub(crate) fn make(
     project: &Project,
     spec: &Spec,
     target: &str,
-    binary: &[u8],
-    bill: &[u8],
+    content: &Content<'_>,
     epoch: u32,
     fast: bool,
 ) -> Result<Vec<Made>> {
@@ -75,10 +96,10 @@ pub(crate) fn make(
             .filter(|package| package.target.as_deref().is_none_or(|only| only == target))
             .map(|package| {
                 scope.spawn(move || {
-                    let values = Values::of(spec);
-                    let payload = Payload::read(project, spec, package, &values, binary, bill)?;
+                    let values = Values::of(spec).with("zsh_completions", package.format.zsh_completions());
+                    let payload = Payload::read(project, spec, package, &values, content)?;
                     let values = values.with_units(&payload).at(epoch)?;
-                    let linkage = Linkage::read(binary).context("cannot read the built binary")?;
+                    let linkage = Linkage::read(content.binary).context("cannot read the built binary")?;
                     let inputs = Inputs { project, spec, payload, values, linkage, epoch, xz_level };
                     match package.format {
                         Format::Rpm => rpm::make(&inputs, package),
@@ -114,16 +135,42 @@ mod tests {
         spec::parse(Path::new("test.toml"), &format!("[brand]\nname = \"acme\"\n{text}"), &around).unwrap()
     }
 
+    fn content(program: &[u8]) -> Content<'_> {
+        let mut manual = Manual::default();
+        manual.pages.insert("acme-disco.1.gz".to_owned(), b"a page".to_vec());
+        for shell in ["bash", "zsh", "fish"] {
+            manual.completions.insert(shell, b"a script".to_vec());
+        }
+        Content { binary: program, bill: b"{}", licences: b"MIT", manual }
+    }
+
     fn made(text: &str, epoch: u32) -> Vec<Made> {
         let spec = resolved(text);
         let target = &spec.targets[0].name;
-        make(&Project::find().unwrap(), &spec, target, &program(), b"{}", epoch, false).unwrap()
+        make(&Project::find().unwrap(), &spec, target, &content(&program()), epoch, false).unwrap()
     }
 
     fn payload(text: &str) -> Payload {
         let spec = resolved(text);
         let project = Project::find().unwrap();
-        Payload::read(&project, &spec, &spec.packages[0], &Values::of(&spec), &program(), b"{}").unwrap()
+        let package = &spec.packages[0];
+        let values = Values::of(&spec).with("zsh_completions", package.format.zsh_completions());
+        Payload::read(&project, &spec, package, &values, &content(&program())).unwrap()
+    }
+
+    #[test]
+    fn the_names_of_old_are_links_where_the_spec_wants_them() {
+        let link = "/opt/acme/disco-fs-mount";
+        let paths = "[paths]\nbindir = \"/opt/acme\"\n";
+        assert!(!payload(paths).entries.contains_key(link));
+        let payload = payload(&format!("{paths}[packages.defaults]\ncompat_commands = true\n"));
+        assert_eq!(payload.entries[link].kind, payload::Kind::Link);
+        assert_eq!(payload.entries[link].content, b"acme-disco");
+        assert_eq!(
+            payload.entries.values().filter(|entry| entry.kind == payload::Kind::Link).count(),
+            8,
+            "one for each command of the original"
+        );
     }
 
     #[test]

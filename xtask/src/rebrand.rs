@@ -14,6 +14,7 @@ use crate::brand_crate::SOURCE;
 use crate::build;
 use crate::crates::Crates;
 use crate::elf::Linkage;
+use crate::licences;
 use crate::project::Project;
 use crate::sbom;
 use crate::spec::{Spec, Target, sha256_hex};
@@ -29,6 +30,8 @@ pub(crate) struct Base {
     block: Block,
     /// What it is linked from.
     pub(crate) crates: Crates,
+    /// Licences of these crates; nothing if none that fit lie beside it.
+    pub(crate) licences: Option<String>,
     /// What its statement of provenance names as inputs; nothing if none lies beside it.
     stated: Option<Vec<Value>>,
 }
@@ -62,7 +65,10 @@ impl Base {
                 statement::FILE_NAME
             );
         }
-        Ok(Base { shown, name, image, digest, block, crates, stated })
+        let licences = [true, false].map(|alone| build::beside(licences::FILE_NAME, &name, alone));
+        let licences = licences.iter().find_map(|file| String::from_utf8(beside(file)?).ok());
+        let licences = licences.filter(|text| licences::cover(text, &crates));
+        Ok(Base { shown, name, image, digest, block, crates, licences, stated })
     }
 
     /// Time of the commit that it was built from, in seconds since 1970.

@@ -24,7 +24,7 @@ const fn tool(program: &'static str, package: &'static str, purpose: &'static st
     Tool { program: Cow::Borrowed(program), package: Cow::Borrowed(package), purpose }
 }
 
-const TOOLS: [Tool; 8] = [
+const TOOLS: [Tool; 13] = [
     tool("rsync", "rsync", "serves and fetches the universe"),
     tool("nats-server", "nats-server", "is the broker of the provisioning tests"),
     tool("rpm", "rpm", "installs our rpm into throw-away roots"),
@@ -32,6 +32,11 @@ const TOOLS: [Tool; 8] = [
     tool("openssl", "openssl", "looks at the certificate requests that nodes make"),
     tool("lintian", "lintian", "checks our debs as Debian does"),
     tool("rpmlint", "rpmlint", "checks our rpms as Fedora does"),
+    tool("gpg", "gpg", "signs packages and repositories"),
+    tool("apt-ftparchive", "apt-utils", "writes the lists of repositories for apt"),
+    tool("createrepo_c", "createrepo-c", "writes the lists of repositories for dnf"),
+    tool("dnf", "dnf", "installs our rpm from a repository into throw-away roots"),
+    tool("cpio", "cpio", "looks into rpms"),
     tool("mmdebstrap", "mmdebstrap", "makes the root of a throw-away node"),
 ];
 

@@ -36,6 +36,8 @@ pub(crate) use problem::Refused;
 pub(crate) use schema::schema;
 pub(crate) use targets::Target;
 
+use crate::signing::KeyPlace;
+
 /// A resolved spec. It serialises as what may be shown: secrets as `set` or `not set`.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Spec {
@@ -61,6 +63,8 @@ pub(crate) struct Spec {
     pub(crate) targets: Vec<Target>,
     #[serde(serialize_with = "packages_by_name")]
     pub(crate) packages: Vec<Package>,
+    #[serde(skip_serializing_if = "Signing::is_empty")]
+    pub(crate) signing: Signing,
     /// What deserves a warning, without secrets.
     #[serde(skip)]
     pub(crate) warnings: Vec<String>,
@@ -188,6 +192,8 @@ pub(crate) struct Package {
     /// Name of the one target that it is for; none for a package for each.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) target: Option<String>,
+    /// Whether the package brings links by the names of the original's commands.
+    pub(crate) compat_commands: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -199,6 +205,22 @@ pub(crate) enum Format {
 
 fn targets_are_unsaid(targets: &[Target]) -> bool {
     targets::is_unsaid(targets)
+}
+
+/// Where the keys are that sign.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct Signing {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rpm_key: Option<KeyPlace>,
+    /// `rpm_key`, where the spec does not say another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) repository_key: Option<KeyPlace>,
+}
+
+impl Signing {
+    fn is_empty(&self) -> bool {
+        self.rpm_key.is_none() && self.repository_key.is_none()
+    }
 }
 
 fn packages_by_name<S: Serializer>(packages: &[Package], out: S) -> Result<S::Ok, S::Error> {
@@ -320,9 +342,11 @@ impl Spec {
         toml::to_string(self).context("the resolved spec does not serialise")
     }
 
-    /// SHA-256 of everything that a spec decides; the token counts as its digest.
+    /// SHA-256 of everything that a spec decides; the token counts as its digest. Where a key lies that signs afterwards
+    /// decides nothing.
     pub(crate) fn digest(&self) -> Result<String> {
-        Ok(sha256_hex(format!("{}\ntoken = {}\n", self.to_toml()?, self.provisioning.token)))
+        let unsigned = Spec { signing: Signing::default(), ..self.clone() };
+        Ok(sha256_hex(format!("{}\ntoken = {}\n", unsigned.to_toml()?, self.provisioning.token)))
     }
 
     /// The crates of others and which version of each; of a folder only the name tells.
@@ -385,6 +409,7 @@ impl Spec {
         // What machines it was built for is compared with the machine that it says; packages are made from it later.
         tables_map.shift_remove("packages");
         tables_map.shift_remove("targets");
+        tables_map.shift_remove("signing");
         // Plugs name themselves; without one the product says "Default".
         tables_map.shift_remove("agents");
         tables_map.shift_remove("resolver");

@@ -4,12 +4,11 @@ use std::fmt::Write as _;
 use std::io::Write;
 
 use anyhow::{Context, Result, bail};
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use liblzma::write::XzEncoder;
 use md5::{Digest, Md5};
 use tar::{EntryType, Header};
 
+use super::manual::gzip;
 use super::payload::{Entry, Kind};
 use super::{Inputs, Made, RUNS};
 
@@ -19,7 +18,7 @@ pub(super) fn make(inputs: &Inputs<'_>) -> Result<Made> {
     let documents = format!("/usr/share/doc/{}", brand.binary);
     for (path, content) in [
         (format!("{documents}/copyright"), inputs.text("deb/copyright")?.into_bytes()),
-        (format!("{documents}/changelog.Debian.gz"), gzip(&inputs.text("deb/changelog")?)?),
+        (format!("{documents}/changelog.Debian.gz"), gzip(inputs.text("deb/changelog")?.as_bytes())?),
         (
             format!("/usr/share/lintian/overrides/{}", brand.binary),
             inputs.text("deb/lintian-overrides")?.into_bytes(),
@@ -37,6 +36,11 @@ pub(super) fn make(inputs: &Inputs<'_>) -> Result<Made> {
         data.add(path, entry)?;
         if entry.kind.is_dir() {
             // What a directory is counted as, whatever the file system.
+            size += 1;
+            continue;
+        }
+        if entry.kind == Kind::Link {
+            // A link has no digest, and counts like a folder.
             size += 1;
             continue;
         }
@@ -90,13 +94,6 @@ pub(super) fn make(inputs: &Inputs<'_>) -> Result<Made> {
     })
 }
 
-/// The same text gives the same bytes: neither a name nor a time is in them.
-fn gzip(text: &str) -> Result<Vec<u8>> {
-    let mut compressed = GzEncoder::new(Vec::new(), Compression::best());
-    compressed.write_all(text.as_bytes())?;
-    Ok(compressed.finish()?)
-}
-
 fn file(mode: u32, kind: Kind, text: &str) -> Entry {
     Entry::new(mode, kind, text.as_bytes().to_vec())
 }
@@ -141,24 +138,34 @@ impl Archive {
             (_, true) => format!(".{path}/"),
             (_, false) => format!(".{path}"),
         };
-        header.set_entry_type(if entry.kind.is_dir() { EntryType::Directory } else { EntryType::Regular });
+        header.set_entry_type(match entry.kind {
+            Kind::Dir | Kind::StandardDir => EntryType::Directory,
+            Kind::Link => EntryType::Symlink,
+            _ => EntryType::Regular,
+        });
+        let content = if entry.kind == Kind::Link {
+            header.set_link_name(String::from_utf8_lossy(&entry.content).as_ref())?;
+            &[]
+        } else {
+            entry.content.as_slice()
+        };
         header.set_mode(entry.mode);
         header.set_uid(0);
         header.set_gid(0);
         header.set_username("root")?;
         header.set_groupname("root")?;
         header.set_mtime(self.epoch.into());
-        header.set_size(entry.content.len() as u64);
+        header.set_size(content.len() as u64);
         // The crate's own way to set a path drops the leading `./` that dpkg's tools write.
         if name.len() >= header.as_old().name.len() {
             return self
                 .tar
-                .append_data(&mut header, &name, entry.content.as_slice())
+                .append_data(&mut header, &name, content)
                 .with_context(|| format!("cannot add {path}"));
         }
         header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
         header.set_cksum();
-        self.tar.append(&header, entry.content.as_slice()).with_context(|| format!("cannot add {path}"))
+        self.tar.append(&header, content).with_context(|| format!("cannot add {path}"))
     }
 
     fn finish(self) -> Result<Vec<u8>> {

@@ -6,6 +6,7 @@ use std::fs;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+use super::Content;
 use crate::project::Project;
 use crate::spec::{Package, SYSTEM_FOLDERS, Spec};
 
@@ -29,6 +30,8 @@ pub(super) enum Kind {
     License,
     /// Documentation.
     Doc,
+    /// A symbolic link; its content is where it points to.
+    Link,
 }
 
 impl Kind {
@@ -58,6 +61,15 @@ pub(super) struct Payload {
     pub(super) entries: BTreeMap<String, Entry>,
 }
 
+/// What a `source` is.
+enum Loaded {
+    AsIs(Vec<u8>),
+    /// Text in which values are put in.
+    Template(Vec<u8>),
+    /// Files for a folder, by name.
+    Folder(BTreeMap<String, Vec<u8>>),
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -68,6 +80,7 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct Row {
     source: Option<String>,
+    link: Option<String>,
     destination: String,
     mode: String,
     kind: Kind,
@@ -83,17 +96,25 @@ impl Payload {
         spec: &Spec,
         package: &Package,
         values: &Values,
-        binary: &[u8],
-        bill: &[u8],
+        content: &Content<'_>,
     ) -> Result<Self> {
         let folder = project.root.join("packaging");
         let path = folder.join("payload.toml");
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let load = |source: &str| match source {
-            "binary" => Ok(binary.to_owned()),
-            "sbom" => Ok(bill.to_owned()),
-            "LICENSE" => read(&project.root.join(source)),
-            _ => read(&folder.join(source)),
+            "binary" => Ok(Loaded::AsIs(content.binary.to_owned())),
+            "sbom" => Ok(Loaded::AsIs(content.bill.to_owned())),
+            "licences" => Ok(Loaded::AsIs(content.licences.to_owned())),
+            "LICENSE" => Ok(Loaded::AsIs(read(&project.root.join(source))?)),
+            "manual" => Ok(Loaded::Folder(content.manual.pages.clone())),
+            _ => match source.strip_prefix("completion:") {
+                Some(shell) => {
+                    let script = content.manual.completions.get(shell);
+                    let script = script.with_context(|| format!("there are no completions for {shell}"))?;
+                    Ok(Loaded::AsIs(script.clone()))
+                }
+                None => Ok(Loaded::Template(read(&folder.join(source))?)),
+            },
         };
         Self::parse(&text, spec, package, values, load).with_context(|| format!("in {}", path.display()))
     }
@@ -103,15 +124,16 @@ impl Payload {
         spec: &Spec,
         package: &Package,
         values: &Values,
-        load: impl Fn(&str) -> Result<Vec<u8>>,
+        load: impl Fn(&str) -> Result<Loaded>,
     ) -> Result<Self> {
         let file: File = toml::from_str(text)?;
-        let features = spec.features.by_name();
+        let mut switches = spec.features.by_name().to_vec();
+        switches.push(("compat_commands", package.compat_commands));
         let mut entries = BTreeMap::new();
         for row in file.entry {
             if let Some(needed) = &row.needs {
-                let Some((_, on)) = features.iter().find(|(name, _)| name == needed) else {
-                    bail!("{}: there is no feature `{needed}`", row.destination);
+                let Some((_, on)) = switches.iter().find(|(name, _)| name == needed) else {
+                    bail!("{}: there is neither a feature nor a choice `{needed}`", row.destination);
                 };
                 if !on {
                     continue;
@@ -123,21 +145,32 @@ impl Payload {
             let destination = values.fill(&row.destination)?;
             let mode = u32::from_str_radix(&row.mode, 8)
                 .with_context(|| format!("{}: `{}` is not an octal mode", row.destination, row.mode))?;
-            let content = match (&row.source, row.kind) {
-                (None, Kind::Dir) => Vec::new(),
-                (Some(source), kind) if kind != Kind::Dir => {
-                    let content = load(source)?;
-                    if ["binary", "sbom", "LICENSE"].contains(&source.as_str()) {
-                        content
-                    } else {
-                        let template =
-                            String::from_utf8(content).with_context(|| format!("{source} is not UTF-8"))?;
-                        let values =
-                            if destination.starts_with(UNITS) { &values.for_units() } else { values };
-                        values.fill(&template).with_context(|| format!("in {source}"))?.into_bytes()
+            let content = match (&row.source, &row.link, row.kind) {
+                (None, None, Kind::Dir) => Vec::new(),
+                (None, Some(target), Kind::Link) => values.fill(target)?.into_bytes(),
+                (Some(source), None, kind) if !matches!(kind, Kind::Dir | Kind::Link) => {
+                    match load(source)? {
+                        Loaded::AsIs(content) => content,
+                        Loaded::Template(content) => {
+                            let template = String::from_utf8(content)
+                                .with_context(|| format!("{source} is not UTF-8"))?;
+                            let values =
+                                if destination.starts_with(UNITS) { &values.for_units() } else { values };
+                            values.fill(&template).with_context(|| format!("in {source}"))?.into_bytes()
+                        }
+                        Loaded::Folder(files) => {
+                            for (name, content) in files {
+                                entries
+                                    .insert(format!("{destination}{name}"), Entry::new(mode, kind, content));
+                            }
+                            continue;
+                        }
                     }
                 }
-                _ => bail!("{}: a directory has no source, and everything else has one", row.destination),
+                _ => bail!(
+                    "{}: a directory has no source, a link has `link`, and everything else has a source",
+                    row.destination
+                ),
             };
             let entry = Entry { mode, kind: row.kind, content, restart: row.restart };
             if entries.insert(destination.clone(), entry).is_some() {

@@ -5,6 +5,7 @@ use rpm::{BuildConfig, CompressionWithLevel, Dependency, FileMode, FileOptions, 
 
 use super::payload::Kind;
 use super::{Inputs, Made, RUNS};
+use crate::signing::Signer;
 use crate::spec::Package;
 
 pub(super) fn make(inputs: &Inputs<'_>, package: &Package) -> Result<Made> {
@@ -52,6 +53,12 @@ pub(super) fn make(inputs: &Inputs<'_>, package: &Package) -> Result<Made> {
                 .with_context(|| format!("cannot add {path}"))?;
                 continue;
             }
+            Kind::Link => {
+                let target = String::from_utf8_lossy(&entry.content);
+                rpm.with_symlink(FileOptions::symlink(path, target).user("root").group("root"))
+                    .with_context(|| format!("cannot add {path}"))?;
+                continue;
+            }
             Kind::File => FileOptions::new(path),
             Kind::Config => FileOptions::new(path).config().noreplace(),
             // It lies among the documentation.
@@ -65,6 +72,10 @@ pub(super) fn make(inputs: &Inputs<'_>, package: &Package) -> Result<Made> {
     let built = rpm.build().context("cannot build the rpm")?;
     let mut content = Vec::new();
     built.write(&mut content).context("cannot serialise the rpm")?;
+    if let Some(place) = &inputs.spec.signing.rpm_key {
+        let signed = Signer::of(place).and_then(|signer| signer.rpm(&content, inputs.epoch.into()));
+        content = signed.with_context(|| format!("cannot sign the rpm with {place}"))?;
+    }
     Ok(Made { file_name: format!("{}-{}-{release}.{machine}.rpm", brand.binary, brand.version), content })
 }
 

@@ -14,7 +14,7 @@ fn fault(what: impl Into<String>, cure: impl Into<String>) -> Option<Fault> {
 }
 
 /// Folders that every distribution has. No package owns them, and removing one does not remove them.
-pub(crate) const SYSTEM_FOLDERS: [&str; 31] = [
+pub(crate) const SYSTEM_FOLDERS: [&str; 40] = [
     "/",
     "/boot",
     "/dev",
@@ -38,9 +38,18 @@ pub(crate) const SYSTEM_FOLDERS: [&str; 31] = [
     "/usr/local/sbin",
     "/usr/sbin",
     "/usr/share",
+    "/usr/share/bash-completion",
+    "/usr/share/bash-completion/completions",
     "/usr/share/doc",
+    "/usr/share/fish",
+    "/usr/share/fish/vendor_completions.d",
     "/usr/share/lintian",
     "/usr/share/lintian/overrides",
+    "/usr/share/man",
+    "/usr/share/man/man1",
+    "/usr/share/zsh",
+    "/usr/share/zsh/site-functions",
+    "/usr/share/zsh/vendor-completions",
     "/var",
     "/var/cache",
     "/var/lib",
@@ -181,6 +190,19 @@ pub(crate) fn own_folder(folder: &str) -> Option<Fault> {
             fault("a folder of the system; purging the package would empty it", cure)
         })?
     })
+}
+
+/// A whole fingerprint of an OpenPGP key: a shorter name of a key can be somebody else's too.
+pub(crate) fn fingerprint(fingerprint: &str) -> Option<Fault> {
+    let whole =
+        [40, 64].contains(&fingerprint.len()) && fingerprint.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if whole {
+        return None;
+    }
+    fault(
+        "not a whole fingerprint",
+        "write the 40 hexadecimal digits that `gpg --list-secret-keys` shows, without spaces",
+    )
 }
 
 /// `host:port`.

@@ -26,8 +26,8 @@ pub(crate) enum Kind {
     Texts,
     /// A text, or where it is: `{ env = "NAME" }` or `{ file = "path" }`.
     Secret,
-    /// Where a secret is: `{ file = "path" }`.
-    SecretFile,
+    /// Where a private key is: `{ file = "path" }` or `{ agent = "fingerprint" }`.
+    PrivateKey,
 }
 
 impl Kind {
@@ -42,7 +42,7 @@ impl Kind {
             Kind::Count => "a whole number from 1".to_owned(),
             Kind::Texts => "a list of texts".to_owned(),
             Kind::Secret => "text, { env = \"NAME\" } or { file = \"path\" }".to_owned(),
-            Kind::SecretFile => "{ file = \"path\" }".to_owned(),
+            Kind::PrivateKey => "{ file = \"path\" } or { agent = \"fingerprint\" }".to_owned(),
         }
     }
 }
@@ -200,7 +200,7 @@ const CRATE: &str = "^[A-Za-z][A-Za-z0-9_-]*$";
 const NOT_EMPTY: &str = r"\S";
 
 use self::Default::{Follows, Is, Required};
-use Kind::{Count, Flag, Pattern, Secret, SecretFile, Text, Texts, Word};
+use Kind::{Count, Flag, Pattern, PrivateKey, Secret, Text, Texts, Word};
 
 /// All tables, in the order in which a spec is written.
 pub(crate) const TABLES: &[Table] = &[
@@ -674,20 +674,40 @@ pub(crate) const TABLES: &[Table] = &[
                 "\"linux-x86_64\"",
                 "The one of [targets] that is packaged.",
             ),
+            key(
+                "compat_commands",
+                Flag,
+                Is("false"),
+                "true",
+                "Whether packages bring the client's commands under the names of old, such as `disco-param` and \
+                 `disco-fs-mount`, as links beside the binary. Two such brands can be installed together only with \
+                 different `paths.bindir`.",
+            ),
         ],
     },
     Table {
         name: "signing",
         shape: Shape::One,
-        meaning: "Keys that sign packages and repositories. A key is never in a spec, only where it is.",
-        lacks: Some("signing packages"),
-        keys: &[key(
-            "rpm_key",
-            SecretFile,
-            Follows("none"),
-            "{ file = \"/secure/acme.asc\" }",
-            "The private OpenPGP key that signs rpms, armored.",
-        )],
+        meaning: "Private OpenPGP keys that sign. A key is never in a spec, only where it is: in a file, relative to this \
+                  one, or with gpg's agent under a fingerprint. One with a passphrase has to be the agent's.",
+        lacks: None,
+        keys: &[
+            key(
+                "rpm_key",
+                PrivateKey,
+                Follows("none; rpms are not signed"),
+                "{ file = \"/secure/acme.asc\" }",
+                "Signs each rpm, for `rpm --checksig` and `gpgcheck=1`.",
+            ),
+            key(
+                "repository_key",
+                PrivateKey,
+                Follows("`rpm_key`"),
+                "{ agent = \"0123456789ABCDEF0123456789ABCDEF01234567\" }",
+                "Signs the lists of repositories that `cargo xtask repository` writes, for apt's `Signed-By` and \
+                 `repo_gpgcheck=1`.",
+            ),
+        ],
     },
 ];
 
@@ -709,7 +729,7 @@ mod tests {
                         Flag => value.is_bool(),
                         Count => value.is_integer(),
                         Texts => value.is_array(),
-                        Secret | SecretFile => value.is_table(),
+                        Secret | PrivateKey => value.is_table(),
                     };
                     assert!(fits, "{dotted}: {value}");
                 }

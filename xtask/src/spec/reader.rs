@@ -13,6 +13,7 @@ use toml::de::{DeTable, DeValue};
 use super::keys::{self, Key, Shape, Table};
 use super::problem::Problem;
 use super::secrets;
+use crate::signing::KeyPlace;
 
 /// Problems found so far, shared by the readers of all tables.
 #[derive(Debug, Default)]
@@ -48,10 +49,15 @@ enum Known {
     Keys(&'static Table),
     /// The ways to say where a secret is.
     Places,
+    /// The ways to say where a private key is.
+    KeyPlaces,
 }
 
 /// Where a secret may be.
 const PLACES: [&str; 2] = ["env", "file"];
+
+/// Where a private key may be.
+const KEY_PLACES: [&str; 2] = ["file", "agent"];
 
 impl Known {
     /// Names with what each lacks.
@@ -60,6 +66,7 @@ impl Known {
             Known::Tables => keys::TABLES.iter().map(|table| (table.name, table.lacks)).collect(),
             Known::Keys(table) => table.keys.iter().map(|key| (key.name, key.lacks)).collect(),
             Known::Places => PLACES.into_iter().map(|name| (name, None)).collect(),
+            Known::KeyPlaces => KEY_PLACES.into_iter().map(|name| (name, None)).collect(),
             Known::Children(_) => Vec::new(),
         }
     }
@@ -73,7 +80,7 @@ impl Known {
                 if table.shape == Shape::Named { Known::Children(table) } else { Known::Keys(table) }
             }
             Known::Children(table) => Known::Keys(table),
-            Known::Keys(_) | Known::Places => panic!("`{name}` is no table of a spec"),
+            Known::Keys(_) | Known::Places | Known::KeyPlaces => panic!("`{name}` is no table of a spec"),
         }
     }
 }
@@ -247,6 +254,48 @@ impl<'a> TableReader<'a> {
                 self.problems.add(Problem::at(
                     span,
                     format!("`{}` needs either `env` or `file`", self.dotted(key)),
+                    format!("expected {wanted}"),
+                ));
+                None
+            }
+        }
+    }
+
+    /// Where a private key is: a table with one string. A key that stands there itself is not shown.
+    pub(crate) fn key_place(&mut self, key: &'static str) -> Option<Spanned<KeyPlace>> {
+        let wanted = "{ file = \"path\" } or { agent = \"fingerprint\" }";
+        let (_, value) = self.entry(key)?;
+        let span = value.span();
+        let Some(entries) = value.get_ref().as_table() else {
+            self.problems.hide(span.clone());
+            self.problems.add(
+                Problem::at(
+                    span,
+                    format!("`{}` has the wrong type", self.dotted(key)),
+                    format!("expected {wanted}"),
+                )
+                .cure("a spec never holds a key, only where it is"),
+            );
+            return None;
+        };
+        let mut table = TableReader {
+            name: self.dotted(key),
+            known: Known::KeyPlaces,
+            span: Some(span.clone()),
+            entries: Some(entries),
+            asked: Vec::new(),
+            problems: self.problems,
+        };
+        let (file, agent) = (table.string("file"), table.string("agent"));
+        table.finish();
+        match (file, agent) {
+            (Some(path), None) => Some(Spanned::new(span, KeyPlace::File(path.into_inner().into()))),
+            (None, Some(name)) => Some(Spanned::new(span, KeyPlace::Agent(name.into_inner()))),
+            (None, None) if !entries.is_empty() => None,
+            _ => {
+                self.problems.add(Problem::at(
+                    span,
+                    format!("`{}` needs either `file` or `agent`", self.dotted(key)),
                     format!("expected {wanted}"),
                 ));
                 None

@@ -1703,21 +1703,32 @@ error: 3 problems in test.toml"#,
 }
 
 #[test]
-fn tables_that_the_product_has_no_code_for_say_so() {
+fn a_signing_key_is_a_place_and_never_shown() {
     check(
         r#"[brand]
 name = "acme"
 
 [signing]
-rpm_key = { file = "/secure/acme.asc" }
+rpm_key        = "MARKER-of-a-key"
+repository_key = { agent = "fleet@acme.example" }
 "#,
-        r#"error: [signing] needs signing packages, which this version does not have
- --> test.toml:4:2
+        r#"error: `signing.rpm_key` has the wrong type
+ --> test.toml:5:18
   |
-4 | [signing]
-  |  ^^^^^^^ not in this version
+5 | rpm_key        = ********
+  |                  ^^^^^^^^ expected { file = "path" } or { agent = "fingerprint" }
   |
-  = help: leave the table out"#,
+  = help: a spec never holds a key, only where it is
+
+error: `signing.repository_key` is refused
+ --> test.toml:6:18
+  |
+6 | repository_key = { agent = "fleet@acme.example" }
+  |                  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ not a whole fingerprint
+  |
+  = help: write the 40 hexadecimal digits that `gpg --list-secret-keys` shows, without spaces
+
+error: 2 problems in test.toml"#,
     );
 }
 

@@ -15,9 +15,10 @@ use super::problem::{Problem, Refused, possible_tokens};
 use super::reader::{Problems, Reference, TableReader};
 use super::targets::{Target, share_a_machine};
 use super::{
-    Brand, Broker, Client, Features, Format, Package, Paths, Provisioning, Security, Spec, Surroundings,
-    TokenIdentity, secrets, token,
+    Brand, Broker, Client, Features, Format, Package, Paths, Provisioning, Security, Signing, Spec,
+    Surroundings, TokenIdentity, secrets, token,
 };
+use crate::signing::KeyPlace;
 
 /// Binary of the stock build; only its paths are the product's own, a brand's derive from its binary.
 const STOCK_BINARY: &str = "disco";
@@ -70,6 +71,7 @@ impl<'a> Resolution<'a> {
         );
         let targets = self.targets(file.table("targets"), &brand);
         let packages = self.packages(file.table("packages"), &targets);
+        let signing = self.signing(file.table("signing"));
         file.finish();
         Spec {
             file_name: self
@@ -90,6 +92,7 @@ impl<'a> Resolution<'a> {
             agents,
             targets,
             packages,
+            signing,
             warnings,
             token_variable: token.variable,
             token_identity: token.identity,
@@ -522,6 +525,10 @@ impl<'a> Resolution<'a> {
                 group: child.group.or_else(|| defaults.group.clone()).unwrap_or_else(group),
                 manage_conf: child.manage_conf.or(defaults.manage_conf).unwrap_or_else(manage_conf),
                 target,
+                compat_commands: child
+                    .compat_commands
+                    .or(defaults.compat_commands)
+                    .unwrap_or_else(compat_commands),
             });
         }
         if packages.is_empty() {
@@ -539,10 +546,29 @@ impl<'a> Resolution<'a> {
                     group: defaults.group.clone().unwrap_or_else(group),
                     manage_conf: defaults.manage_conf.unwrap_or_else(manage_conf),
                     target: default_target.clone(),
+                    compat_commands: defaults.compat_commands.unwrap_or_else(compat_commands),
                 })
                 .collect();
         }
         packages
+    }
+
+    fn signing(&self, mut table: TableReader<'a>) -> Signing {
+        let mut place = |key| {
+            let place = table.key_place(key)?;
+            let span = place.span();
+            match place.into_inner() {
+                KeyPlace::File(path) => Some(KeyPlace::File(self.beside(&path.to_string_lossy()))),
+                KeyPlace::Agent(fingerprint) => {
+                    let dotted = format!("signing.{key}");
+                    self.checked(Some(Spanned::new(span, fingerprint)), &dotted, checks::fingerprint)
+                        .map(KeyPlace::Agent)
+                }
+            }
+        };
+        let (rpm_key, repository_key) = (place("rpm_key"), place("repository_key"));
+        table.finish();
+        Signing { repository_key: repository_key.or_else(|| rpm_key.clone()), rpm_key }
     }
 
     fn package(&self, mut table: TableReader<'a>) -> PackageTable {
@@ -575,6 +601,7 @@ impl<'a> Resolution<'a> {
             group: table.string("group").map(Spanned::into_inner),
             manage_conf: table.flag("manage_conf").map(Spanned::into_inner),
             target: table.string("target"),
+            compat_commands: table.flag("compat_commands").map(Spanned::into_inner),
         };
         table.finish();
         read
@@ -622,6 +649,10 @@ fn manage_conf() -> bool {
     default_flag("packages.manage_conf")
 }
 
+fn compat_commands() -> bool {
+    default_flag("packages.compat_commands")
+}
+
 /// What is left of a token once it was read.
 #[derive(Default)]
 struct Token {
@@ -644,4 +675,5 @@ struct PackageTable {
     group: Option<String>,
     manage_conf: Option<bool>,
     target: Option<Spanned<String>>,
+    compat_commands: Option<bool>,
 }

@@ -69,7 +69,7 @@ fn key_schema(key: &Key) -> Value {
         Kind::Secret => {
             json!({ "oneOf": [{ "type": "string", "minLength": 1, "maxLength": 128 }, place(&["env", "file"])] })
         }
-        Kind::SecretFile => place(&["file"]),
+        Kind::PrivateKey => place(&["file", "agent"]),
     };
     let facts = schema.as_object_mut().expect("every schema here is an object");
     facts.insert("description".into(), key.meaning.into());
@@ -142,12 +142,13 @@ mod tests {
             "[packages.el]\nformat = \"msi\"\n",
             "[agents]\ncrate = \"a\"\npath = \"b\"\n",
             "[[agents]]\ncrate = \"a\"\nrev = \"main\"\n",
-            "[signing]\nrpm_key = { file = \"/a\" }\n",
+            "[signing]\nrpm_key = \"/a\"\n",
         ] {
             assert!(!valid(&format!("{brand}{more}")), "{more}");
         }
         assert!(!valid(""), "no brand");
         assert!(!valid("[brand]\nname = \"Acme\"\n"));
         assert!(valid(&format!("{brand}[features]\nprovisioner = false\n")));
+        assert!(valid(&format!("{brand}[signing]\nrpm_key = {{ file = \"/a\" }}\n")));
     }
 }
