@@ -104,7 +104,9 @@ fn two_brands_are_installed_upgraded_downgraded_removed_and_purged() {
     let after = files(&node);
     let (old, new): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
     let left: Vec<_> = new.iter().filter(|line| !old.contains(line)).collect();
-    let lost: Vec<_> = old.iter().filter(|line| !new.contains(line)).collect();
+    // No package of Debian owns this folder, so dpkg takes it away with the last package that has something in it.
+    let opt = "d 755 0:0 /opt";
+    let lost: Vec<_> = old.iter().filter(|line| !new.contains(line) && **line != opt).collect();
     assert!(
         left.is_empty() && lost.is_empty(),
         "after the purge there is {left:?}, and there is no {lost:?}"
