@@ -116,7 +116,7 @@ live = true
 4 | [feature]
   |  ^^^^^^^ did you mean `features`?
   |
-  = help: accepted here: `brand`, `paths`, `features`, `client`, `security`, `broker`, `provisioning`, `resolver`, `agents`, `targets`, `packages`"#,
+  = help: accepted here: `brand`, `paths`, `features`, `client`, `security`, `broker`, `provisioning`, `resolver`, `agents`, `targets`, `packages`, `signing`"#,
     );
 }
 
@@ -1464,7 +1464,7 @@ error: unknown table `path` at the top
 5 | [path]
   |  ^^^^ did you mean `paths`?
   |
-  = help: accepted here: `brand`, `paths`, `features`, `client`, `security`, `broker`, `provisioning`, `resolver`, `agents`, `targets`, `packages`
+  = help: accepted here: `brand`, `paths`, `features`, `client`, `security`, `broker`, `provisioning`, `resolver`, `agents`, `targets`, `packages`, `signing`
 
 error: 3 problems in test.toml"#,
     );
@@ -1715,8 +1715,8 @@ repository_key = { agent = "fleet@acme.example" }
         r#"error: `signing.rpm_key` has the wrong type
  --> test.toml:5:18
   |
-5 | rpm_key        = ********
-  |                  ^^^^^^^^ expected { file = "path" } or { agent = "fingerprint" }
+5 | rpm_key        = *****************
+  |                  ^^^^^^^^^^^^^^^^^ expected { file = "path" } or { agent = "fingerprint" }
   |
   = help: a spec never holds a key, only where it is
 
