@@ -229,17 +229,14 @@ fn a_rebranded_binary_is_documented_from_what_lies_beside_its_base() {
     )
     .unwrap();
     let acme = built::dist("acme").unwrap().join("acme-disco");
-    let rebranded = |base: &Path, dist: &str| {
-        let folder = scratch.path().join(dist);
+    let rebrand = |base: &Path, packages: &[&str], folder: &Path| {
         let mut xtask = built::xtask().unwrap();
-        xtask
-            .arg("rebrand")
-            .arg(base)
-            .arg("--spec")
-            .arg(&spec)
-            .args(["--packages", "--fast", "--dist"])
-            .arg(&folder);
-        let output = xtask.output().unwrap();
+        xtask.arg("rebrand").arg(base).arg("--spec").arg(&spec).args(packages).arg("--dist").arg(folder);
+        xtask.output().unwrap()
+    };
+    let rebranded = |base: &Path, packages: &[&str], dist: &str| {
+        let folder = scratch.path().join(dist);
+        let output = rebrand(base, packages, &folder);
         assert!(output.status.success(), "{}", text(&output.stderr));
         let folder = folder.join("initech");
         let looked = verify(&folder);
@@ -252,7 +249,7 @@ fn a_rebranded_binary_is_documented_from_what_lies_beside_its_base() {
         definition["resolvedDependencies"].as_array().unwrap().clone()
     };
 
-    let (folder, said) = rebranded(&acme, "documented");
+    let (folder, said) = rebranded(&acme, &["--packages", "--fast"], "documented");
     assert!(!said.contains("note: no "), "{said}");
     let bills =
         [built::dist("acme").unwrap(), folder.clone()].map(|folder| json(&folder.join("sbom.cdx.json")));
@@ -270,7 +267,14 @@ fn a_rebranded_binary_is_documented_from_what_lies_beside_its_base() {
     // A binary that came alone: what is not known is not said.
     let alone = scratch.path().join("alone");
     fs::copy(&acme, &alone).unwrap();
-    let (folder, said) = rebranded(&alone, "alone-made");
+    let refused = rebrand(&alone, &["--packages", "--fast"], &scratch.path().join("refused"));
+    assert!(!refused.status.success());
+    assert!(
+        text(&refused.stderr).contains("third-party-licences.txt of the base is missing"),
+        "{}",
+        text(&refused.stderr)
+    );
+    let (folder, said) = rebranded(&alone, &[], "alone-made");
     let shown = alone.display();
     assert!(said.contains(&format!(
         "note: no sbom.cdx.json about {shown} lies beside it; new bills name its crates without licences\n"

@@ -83,9 +83,6 @@ fn header(table: &Table) -> String {
 
 fn overview(table: &Table) -> String {
     let mut text = format!("{}\n{}", header(table), wrapped("  ", table.meaning));
-    if let Some(lacks) = table.lacks {
-        text.push_str(&wrapped("  ", &not_yet(lacks)));
-    }
     let width = table.keys.iter().map(|key| key.name.len()).max().unwrap_or(0);
     for key in table.keys {
         let default = match key.default {
@@ -106,7 +103,7 @@ fn one(table: &Table, key: &Key) -> String {
         Default::Required => "none; it has to be said".to_owned(),
     };
     let mut text = format!("{}\n{}", dotted(table, key), wrapped("  ", key.meaning));
-    if let Some(lacks) = key.lacks.or(table.lacks) {
+    if let Some(lacks) = key.lacks {
         text.push_str(&wrapped("  ", &not_yet(lacks)));
     }
     writeln!(text, "  type:    {}", key.kind.described()).expect("text grows in memory");
@@ -136,10 +133,7 @@ pub(crate) fn reference() -> String {
     for table in TABLES {
         text.push('\n');
         text.push_str(&wrapped("# ", table.meaning));
-        if let Some(lacks) = table.lacks {
-            text.push_str(&wrapped("# ", &not_yet(lacks)));
-        }
-        let optional = table.lacks.is_some() || (table.name != "brand" && has_required(table));
+        let optional = table.name != "brand" && has_required(table);
         let mark = if optional { "# " } else { "" };
         match table.shape {
             Shape::One => writeln!(text, "{mark}[{}]", table.name),
@@ -177,7 +171,7 @@ pub(crate) fn start(name: &str) -> String {
              is good, `cargo xtask build --spec` builds it."
         ),
     );
-    for table in TABLES.iter().filter(|table| table.lacks.is_none()) {
+    for table in TABLES {
         text.push('\n');
         text.push_str(&wrapped("# ", table.meaning));
         let optional = table.name != "brand" && has_required(table);

@@ -101,8 +101,6 @@ pub(crate) struct Table {
     /// Sentences for people who write a spec.
     pub(crate) meaning: &'static str,
     pub(crate) keys: &'static [Key],
-    /// What the product has to have before a spec may have this table.
-    pub(crate) lacks: Option<&'static str>,
 }
 
 impl Table {
@@ -208,7 +206,6 @@ pub(crate) const TABLES: &[Table] = &[
         name: "brand",
         shape: Shape::One,
         meaning: "Who this appliance is.",
-        lacks: None,
         keys: &[
             key(
                 "name",
@@ -282,7 +279,6 @@ pub(crate) const TABLES: &[Table] = &[
         shape: Shape::One,
         meaning: "Where things lie on the node. All are absolute paths; every path that the product uses derives from \
                   these.",
-        lacks: None,
         keys: &[
             key(
                 "bindir",
@@ -314,7 +310,6 @@ pub(crate) const TABLES: &[Table] = &[
         name: "features",
         shape: Shape::One,
         meaning: "What is compiled in. What is off is not in the binary, and no configuration brings it back.",
-        lacks: None,
         keys: &[
             key(
                 "live",
@@ -364,7 +359,6 @@ pub(crate) const TABLES: &[Table] = &[
         name: "client",
         shape: Shape::One,
         meaning: "Defaults of the client. Parameters on the node and server.conf override `server` and `rsync`.",
-        lacks: None,
         keys: &[
             key(
                 "server",
@@ -402,7 +396,6 @@ pub(crate) const TABLES: &[Table] = &[
         name: "security",
         shape: Shape::One,
         meaning: "Security of the configured node.",
-        lacks: None,
         keys: &[
             key(
                 "tls",
@@ -418,14 +411,12 @@ pub(crate) const TABLES: &[Table] = &[
         name: "broker",
         shape: Shape::One,
         meaning: "Settings of the brokers that serve this brand.",
-        lacks: None,
         keys: &[key("max_clients", Count, Is("50000"), "50000", "How many clients one broker admits.")],
     },
     Table {
         name: "provisioning",
         shape: Shape::One,
         meaning: "How an unconfigured node gets its configuration. These need the feature `provisioning`.",
-        lacks: None,
         keys: &[
             key(
                 "default",
@@ -529,7 +520,6 @@ pub(crate) const TABLES: &[Table] = &[
         shape: Shape::One,
         meaning: "A crate that finds the brokers, instead of the list; needs the feature `provisioning`. It exports `pub \
                   fn target_resolver() -> impl disco_sdk::TargetResolver`; examples/static-targets is one.",
-        lacks: None,
         keys: &[
             key("crate", Pattern(CRATE), Required, "\"static-targets\"", "Name of the crate."),
             key(
@@ -567,7 +557,6 @@ pub(crate) const TABLES: &[Table] = &[
         shape: Shape::List,
         meaning: "Crates with further agents, which need the feature `provisioning`. Each exports `pub fn agents() -> \
                   Vec<Box<dyn disco_sdk::Agent>>`; examples/hello-agent is one.",
-        lacks: None,
         keys: &[
             key("crate", Pattern(CRATE), Required, "\"acme-agents\"", "Name of the crate."),
             key(
@@ -605,7 +594,6 @@ pub(crate) const TABLES: &[Table] = &[
         shape: Shape::Named,
         meaning: "What the binary is built for, once for each. [targets.defaults] is what all inherit; without any \
                   [targets.…] it runs on machines like the build host.",
-        lacks: None,
         keys: &[
             key(
                 "triple",
@@ -637,7 +625,6 @@ pub(crate) const TABLES: &[Table] = &[
         shape: Shape::Named,
         meaning: "What is packaged. [packages.defaults] is what all inherit; no [packages.…] at all makes one rpm and one \
                   deb.",
-        lacks: None,
         keys: &[
             key(
                 "format",
@@ -690,7 +677,6 @@ pub(crate) const TABLES: &[Table] = &[
         shape: Shape::One,
         meaning: "Private OpenPGP keys that sign. A key is never in a spec, only where it is: in a file, relative to this \
                   one, or with gpg's agent under a fingerprint. One with a passphrase has to be the agent's.",
-        lacks: None,
         keys: &[
             key(
                 "rpm_key",

@@ -63,7 +63,7 @@ impl Known {
     /// Names with what each lacks.
     fn names(self) -> Vec<(&'static str, Option<&'static str>)> {
         match self {
-            Known::Tables => keys::TABLES.iter().map(|table| (table.name, table.lacks)).collect(),
+            Known::Tables => keys::TABLES.iter().map(|table| (table.name, None)).collect(),
             Known::Keys(table) => table.keys.iter().map(|key| (key.name, key.lacks)).collect(),
             Known::Places => PLACES.into_iter().map(|name| (name, None)).collect(),
             Known::KeyPlaces => KEY_PLACES.into_iter().map(|name| (name, None)).collect(),
@@ -376,16 +376,11 @@ impl<'a> TableReader<'a> {
 
     fn refuse_what_lacks(&self, key: &Spanned<Cow<'_, str>>, value: &Spanned<DeValue<'a>>, lacks: &str) {
         let name = key.get_ref();
-        let title = |what: String| format!("{what} needs {lacks}, which this version does not have");
         let known = match self.known {
             Known::Keys(table) => table.key(name),
             _ => None,
         };
-        let Some(known) = known else {
-            let problem = Problem::at(key.span(), title(format!("[{name}]")), "not in this version");
-            self.problems.add(problem.cure("leave the table out"));
-            return;
-        };
+        let known = known.expect("only keys lack something");
         if is_default(value.get_ref(), known) {
             return;
         }
@@ -393,7 +388,7 @@ impl<'a> TableReader<'a> {
             Some(default) => format!("takes only `{default}` for now"),
             None => "not in this version".to_owned(),
         };
-        let title = title(format!("`{}`", self.dotted(name)));
+        let title = format!("`{}` needs {lacks}, which this version does not have", self.dotted(name));
         self.problems.add(Problem::at(value.span(), title, label).cure(format!("leave `{name}` out")));
     }
 
