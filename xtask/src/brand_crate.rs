@@ -62,10 +62,18 @@ pub(crate) fn write(project: &Project, spec: &Spec) -> Result<PathBuf> {
 /// Where the manifest finds a plug: through the link if it is part of the project, else by its absolute path.
 fn plug_path(project: &Project, folder: &Path) -> Result<PathBuf> {
     let folder = folder.canonicalize().with_context(|| format!("cannot find {}", folder.display()))?;
-    Ok(match folder.strip_prefix(&project.root) {
-        Ok(inside) => Path::new(CORE).join(inside),
-        Err(_) => folder,
-    })
+    let roots = [Some(&project.root), project.original.as_ref()];
+    if let Some(inside) = roots.into_iter().flatten().find_map(|root| folder.strip_prefix(root).ok()) {
+        return Ok(Path::new(CORE).join(inside));
+    }
+    if project.original.is_some() {
+        eprintln!(
+            "note: {} lies outside the project and is built from there both times: the bytes depend on that place; a \
+             folder of the project, or git and rev, do not",
+            folder.display()
+        );
+    }
+    Ok(folder)
 }
 
 /// The line of a manifest that brings a plug's crate.

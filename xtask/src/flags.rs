@@ -38,10 +38,14 @@ Examples:
   cargo xtask build --spec acme.toml
   cargo xtask build --spec acme.toml --spec umbra.toml    what they share is compiled once
   cargo xtask build --specs brands/                       every *.toml in a folder; one that fails stops no other
-  ACME_TOKEN=… cargo xtask build --spec acme.toml         with `token = { env = \"ACME_TOKEN\" }` in the spec")]
-    Build(Build),
+  ACME_TOKEN=… cargo xtask build --spec acme.toml         with `token = { env = \"ACME_TOKEN\" }` in the spec
+  cargo xtask build --spec acme.toml --check-reproducible the same bytes elsewhere, as somebody else, next year?")]
+    Build(Making),
     /// Build and verify the binaries of one or more specs, without packages
-    Binaries(Build),
+    Binaries(Making),
+    /// The second build of `--check-reproducible`, already in its surroundings
+    #[command(hide = true)]
+    Elsewhere(Elsewhere),
     /// Make more brands from a finished binary of the same features and plugs, in milliseconds, without a compiler
     #[command(after_help = "\
 Examples:
@@ -141,6 +145,30 @@ pub(crate) enum BenchWhat {
     Dance,
     /// Brands: the first, the second, the tenth, packages, rebranding
     Build,
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct Making {
+    #[command(flatten)]
+    pub(crate) build: Build,
+    /// Build again in another folder, as another user, on another date, and compare every byte
+    #[arg(long)]
+    pub(crate) check_reproducible: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Elsewhere {
+    #[command(flatten)]
+    pub(crate) build: Build,
+    /// The copy of the project that is built
+    #[arg(long, value_name = "DIR")]
+    pub(crate) project: PathBuf,
+    /// The project that it is a copy of
+    #[arg(long, value_name = "DIR")]
+    pub(crate) original: PathBuf,
+    /// Without packages
+    #[arg(long)]
+    pub(crate) binaries: bool,
 }
 
 #[derive(Debug, Default, Args)]

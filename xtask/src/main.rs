@@ -16,6 +16,7 @@ mod packages;
 mod project;
 mod rebrand;
 mod repository;
+mod reproducible;
 mod sbom;
 mod setup;
 mod signing;
@@ -51,10 +52,14 @@ fn main() -> ExitCode {
 }
 
 fn run(command: &Command) -> Result<()> {
+    if let Command::Elsewhere(arguments) = command {
+        return reproducible::elsewhere::run(arguments);
+    }
     let project = Project::find()?;
     match command {
-        Command::Build(arguments) => matrix::run(&project, arguments, Until::Packages),
-        Command::Binaries(arguments) => matrix::run(&project, arguments, Until::Binaries),
+        Command::Build(arguments) => reproducible::run(&project, arguments, Until::Packages),
+        Command::Binaries(arguments) => reproducible::run(&project, arguments, Until::Binaries),
+        Command::Elsewhere(_) => unreachable!("it was run above"),
         Command::Rebrand(arguments) => matrix::rebrand(&project, arguments),
         Command::Verify(arguments) => verify::run(&project, arguments),
         Command::Repository(arguments) => repository::run(&project, arguments),

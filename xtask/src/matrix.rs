@@ -69,7 +69,7 @@ fn all(project: &Project, arguments: &flags::Build, until: Until, base: Option<&
 }
 
 /// The specs, each once, in the order of the command line and of names in a folder.
-fn paths(project: &Project, arguments: &flags::Build) -> Result<Vec<PathBuf>> {
+pub(crate) fn paths(project: &Project, arguments: &flags::Build) -> Result<Vec<PathBuf>> {
     let mut paths = arguments.spec.clone();
     for folder in &arguments.specs {
         let entries =

@@ -18,6 +18,8 @@ pub(crate) struct Project {
     pub(crate) repository: String,
     /// Text of the root manifest.
     pub(crate) manifest: String,
+    /// Where the project lies of which this is a copy, in a second build.
+    pub(crate) original: Option<PathBuf>,
 }
 
 /// The commit that is built.
@@ -36,6 +38,11 @@ impl Project {
     pub(crate) fn find() -> Result<Self> {
         let root =
             Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the project's folder")?;
+        Self::at(root)
+    }
+
+    /// The project in a folder.
+    pub(crate) fn at(root: &Path) -> Result<Self> {
         let root =
             root.canonicalize().with_context(|| format!("cannot find the project at {}", root.display()))?;
         let path = root.join("Cargo.toml");
@@ -51,7 +58,7 @@ impl Project {
             Ok(value.to_owned())
         };
         let (version, repository) = (package("version")?, package("repository")?);
-        Ok(Project { root, version, repository, manifest })
+        Ok(Project { root, version, repository, manifest, original: None })
     }
 
     /// Where cargo puts what it builds.
@@ -61,18 +68,7 @@ impl Project {
 
     /// The commit of the working tree; nothing if it is not a git repository or git cannot be run.
     pub(crate) fn commit(&self) -> Option<Commit> {
-        let git = |arguments: &[&str]| {
-            // The tree may belong to somebody else than root: it is only read.
-            let output = Command::new("git")
-                .arg("-C")
-                .arg(&self.root)
-                .args(["-c", "safe.directory=*"])
-                .args(arguments)
-                .env("TZ", "UTC")
-                .output()
-                .ok()?;
-            output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
-        };
+        let git = |arguments: &[&str]| self.git(arguments);
         let log = git(&[
             "log",
             "-1",
@@ -88,6 +84,21 @@ impl Project {
             time: time.to_owned(),
             epoch,
         })
+    }
+
+    /// What git says about the project; nothing if it is no repository or git cannot be run.
+    pub(crate) fn git(&self, arguments: &[&str]) -> Option<String> {
+        // The tree may belong to somebody else than root: it is only read, and so is what git remembers of it.
+        let output = Command::new("git")
+            .arg("--no-optional-locks")
+            .arg("-C")
+            .arg(&self.root)
+            .args(["-c", "safe.directory=*"])
+            .args(arguments)
+            .env("TZ", "UTC")
+            .output()
+            .ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// Seconds since 1970 that built things carry: `SOURCE_DATE_EPOCH`, else the commit's time, else 0.

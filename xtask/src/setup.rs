@@ -24,7 +24,7 @@ const fn tool(program: &'static str, package: &'static str, purpose: &'static st
     Tool { program: Cow::Borrowed(program), package: Cow::Borrowed(package), purpose }
 }
 
-const TOOLS: [Tool; 13] = [
+const TOOLS: [Tool; 14] = [
     tool("rsync", "rsync", "serves and fetches the universe"),
     tool("nats-server", "nats-server", "is the broker of the provisioning tests"),
     tool("rpm", "rpm", "installs our rpm into throw-away roots"),
@@ -37,6 +37,7 @@ const TOOLS: [Tool; 13] = [
     tool("createrepo_c", "createrepo-c", "writes the lists of repositories for dnf"),
     tool("dnf", "dnf", "installs our rpm from a repository into throw-away roots"),
     tool("cpio", "cpio", "looks into rpms"),
+    tool("faketime", "faketime", "gives a second build another date"),
     tool("mmdebstrap", "mmdebstrap", "makes the root of a throw-away node"),
 ];
 

@@ -364,7 +364,7 @@ fn of_bill(bill: &Value) -> BTreeSet<String> {
 }
 
 /// Regular files of a deb by their paths.
-fn files_of_deb(content: &[u8]) -> Result<BTreeMap<String, Vec<u8>>> {
+pub(crate) fn files_of_deb(content: &[u8]) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut archive = ar::Archive::new(content);
     while let Some(member) = archive.next_entry() {
         let member = member?;
@@ -388,7 +388,7 @@ fn files_of_deb(content: &[u8]) -> Result<BTreeMap<String, Vec<u8>>> {
 }
 
 /// Regular files of an rpm by their paths, after a look at its own digests.
-fn files_of_rpm(content: &[u8]) -> Result<BTreeMap<String, Vec<u8>>> {
+pub(crate) fn files_of_rpm(content: &[u8]) -> Result<BTreeMap<String, Vec<u8>>> {
     let package = rpm::Package::parse(&mut &content[..]).context("it is no rpm")?;
     package.verify_digests().context("its own digests do not hold")?;
     let mut files = BTreeMap::new();
