@@ -34,6 +34,9 @@ const FAKETIME: &str = "faketime";
 /// scripts find them. They have no use for a date; what runs them has the other one.
 const COMPILER: [(&str, &str); 2] = [("RUSTC", "rustc"), ("RUSTDOC", "rustdoc")];
 
+/// Folder in target/ of what set-up fetched.
+const TOOLS: &str = "tools";
+
 /// What stays in the copy between checks.
 const KEPT: &str = "target";
 
@@ -143,9 +146,19 @@ impl Elsewhere {
             // The copy is at the same commit, and as clean or dirty.
             fs::write(elsewhere.sources.join(".git"), format!("gitdir: {git}"))?;
         }
+        elsewhere.link_tools(project)?;
         elsewhere.make_home()?;
         elsewhere.make_compiler()?;
         Ok(elsewhere)
+    }
+
+    /// Both builds use the linker that set-up installed: it is pinned, and no part of what is compared.
+    fn link_tools(&self, project: &Project) -> Result<()> {
+        let (tools, link) = (project.target().join(TOOLS), self.sources.join(KEPT).join(TOOLS));
+        if tools.is_dir() && !link.is_symlink() {
+            symlink(&tools, &link).with_context(|| format!("cannot link {}", link.display()))?;
+        }
+        Ok(())
     }
 
     fn make_home(&self) -> Result<()> {
