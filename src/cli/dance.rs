@@ -12,7 +12,7 @@ use crate::cli::explain::explain;
 use crate::cli::output::{Lines, answer};
 use crate::cli::settings;
 use crate::disco::Mode;
-use crate::disco::dance::{self, DanceError, PlanRequest, Request};
+use crate::disco::dance::{self, DanceError, MergeEach, PlanRequest, Request};
 use crate::disco::diff::Format;
 use crate::disco::fetch::FetchError;
 use crate::disco::merge::MergeError;
@@ -35,6 +35,7 @@ Examples:
   dance --noop --out today.plan         save it, for `plan show` and `plan apply`
   dance --noop --diff=unified           differences as `diff -u` writes them
   dance --noop --json | jq .changes[].path
+  dance --per-module                    merge module by module, not all or nothing
   dance --explain                       where does each setting come from?
 
 Settings come from flags, the environment (DISCO_SERVER, DISCO_RSYNC, DISCO_DIFF), parameters on the node,
@@ -62,6 +63,10 @@ pub(super) struct Arguments {
     /// Let scripts call only what restricted.d allows; every other command is only told. Noop only
     #[arg(long)]
     restricted: bool,
+    /// Merge after each module what it changed, instead of everything after the last one. A module that fails keeps no
+    /// other from being merged, except those that require it. A noop is the same with and without
+    #[arg(long)]
+    per_module: bool,
     /// How to show what differs inside files: normal, unified or none [default: parameters, server.conf, normal]
     #[arg(long, value_name = "FORMAT")]
     diff: Option<String>,
@@ -110,6 +115,7 @@ pub(super) fn run(appliance: &Appliance, arguments: &Arguments) -> Result<u8, Co
     let request = Request {
         mode: if noop { Mode::Noop } else { Mode::Live },
         restricted: arguments.restricted,
+        merge: if arguments.per_module { MergeEach::Module } else { MergeEach::Run },
         node: node_name(arguments)?,
         modules: arguments.modules.iter().map(|name| ModuleName::new(name)).collect::<Result<_, _>>()?,
         settings: settings::resolve(brand, &flags)?,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::disco::Mode;
 use crate::disco::changes::{Change, HostPath, ScanError, Scanner, Show, counted};
 use crate::disco::commands::{CommandListError, Commands};
-use crate::disco::dance::{Event, Watch, file_system_now};
+use crate::disco::dance::{Event, Watch};
 use crate::disco::history::{History, HistoryError};
 use crate::disco::limits::Limits;
 use crate::disco::lock::{Lock, LockError};
@@ -131,7 +131,7 @@ pub fn attempt(request: Request<'_>, watch: &mut dyn FnMut(Activity<'_>)) -> Res
     let scratch = Scratch::make(&request.vardir)?;
     let kept = request.vardir.join("parameters");
     let parameters = if kept.is_dir() { kept } else { scratch.empty_directory("parameters")? };
-    let began = file_system_now(&scratch)?;
+    let began = scratch.file_system_now()?;
     let furniture = Furniture { commands, ..Furniture::default() };
     let mut sandbox = Sandbox::open(Mode::Noop, scratch, &parameters, furniture)?;
     sandbox.limit(request.limits);

@@ -1,34 +1,32 @@
 //! The journey of one run, from the lock to the report. It emits events as it goes and returns the run.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::error::Error;
-use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::disco::Mode;
-use crate::disco::changes::{Change, ScanError, Scanner, Show};
+use crate::disco::changes::{Change, ScanError};
 use crate::disco::commands::{CommandListError, Commands};
-use crate::disco::deferred::{self, Deferred};
+use crate::disco::deferred::Deferred;
 use crate::disco::fetch::{self, FetchError, Fetched, Limits, Universe};
 use crate::disco::history::{History, HistoryError};
 use crate::disco::lock::Lock;
 pub use crate::disco::lock::LockError;
 use crate::disco::merge::{self, MergeError, Recovered};
-use crate::disco::module::{Module, ModuleError, ModuleName, Relation};
+use crate::disco::module::{Module, ModuleError, ModuleName};
 use crate::disco::noise::{Noise, NoiseError};
 use crate::disco::order::{self, CycleError};
 use crate::disco::params::{self, NodeName, ParametersError};
 use crate::disco::plan::{self, PlanError};
-use crate::disco::report::{ModuleRun, Outcome, Run, SCHEMA, Step, Usage};
+use crate::disco::report::{Run, SCHEMA, Step};
 use crate::disco::sandbox::probe::{self, ProbeError};
 use crate::disco::sandbox::restricted;
-use crate::disco::sandbox::shadow::{self, HeldBack};
-use crate::disco::sandbox::{Furniture, Sandbox, SandboxError, Scratch};
+use crate::disco::sandbox::shadow::HeldBack;
+use crate::disco::sandbox::{Furniture, SandboxError};
 use crate::disco::secrets::Secrets;
 use crate::disco::settings::Settings;
-use crate::disco::spin::{Spun, Stage, Trouble};
+use crate::disco::turn::Company;
 
 /// What is to be danced.
 #[derive(Debug, Clone)]
@@ -41,6 +39,8 @@ pub struct Request {
     pub restricted: bool,
     /// Only these modules and what they require; empty: those that the parameters name.
     pub modules: Vec<ModuleName>,
+    /// How much is put on the host at once; live only.
+    pub merge: MergeEach,
     /// Where the universe is, and how the client behaves.
     pub settings: Settings,
     /// Whether what secret files hold is shown to whoever watches.
@@ -51,6 +51,15 @@ pub struct Request {
     pub etcdir: PathBuf,
     /// Where a noop saves its plan, and which binary and version make it.
     pub plan: Option<PlanRequest>,
+}
+
+/// How much a live run puts on the host at once: all of it or nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MergeEach {
+    /// What all modules changed.
+    Run,
+    /// What one module changed, before the next one begins. What a module did not get to its end changed is dropped.
+    Module,
 }
 
 /// A plan that is wanted of a noop.
@@ -99,7 +108,7 @@ pub enum Event<'a> {
 /// Who watches a dance.
 pub type Watch<'a> = &'a mut dyn FnMut(Event<'_>);
 
-/// Why a dance could not be danced to its end. Nothing was changed on the host.
+/// Why a dance could not be danced to its end. Nothing was changed on the host, except by [`DanceError::Halfway`].
 #[derive(Debug, thiserror::Error)]
 pub enum DanceError {
     /// This machine or this user cannot.
@@ -148,6 +157,9 @@ pub enum DanceError {
     /// The changes could not be put on the host.
     #[error("nothing was merged")]
     Merge(#[source] MergeError),
+    /// A run that merges module by module ended between two of them.
+    #[error("the run ended early; the modules before are merged and stay so")]
+    Halfway(#[source] Box<DanceError>),
     /// The plan of a noop could not be saved.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -206,114 +218,43 @@ pub fn dance(request: &Request, watch: Watch<'_>) -> Result<Run, DanceError> {
     let modules = order::sort(modules)?;
     run.edges = order::edges(&modules);
 
-    watch(Event::Busy { with: "putting the sandbox together" });
-    let scratch = Scratch::make(&request.vardir)?;
-    let effective = scratch.path().join("parameters");
-    params::write_effective(&request.vardir, &request.node, &modules, &effective)?;
-    let commands = Commands::read(&request.etcdir.join("commands.d"))?;
-    let restricted = match request.restricted {
-        true => restricted::commands(&request.etcdir.join("restricted.d"))?,
-        false => Vec::new(),
+    let company = Company {
+        request,
+        started,
+        all: &modules,
+        fetched: &fetched,
+        furniture: Furniture {
+            commands: Commands::read(&request.etcdir.join("commands.d"))?,
+            restricted: match request.restricted {
+                true => restricted::commands(&request.etcdir.join("restricted.d"))?,
+                false => Vec::new(),
+            },
+        },
+        noise,
     };
-    let host = scratch.host()?;
-    let began = file_system_now(&scratch)?;
-    let mut sandbox = Sandbox::open(request.mode, scratch, &effective, Furniture { commands, restricted })?;
-    sandbox.limit(request.settings.limits.clone());
-    for note in sandbox.notes() {
-        watch(Event::Note { text: note });
-    }
-
-    let mut scanner =
-        Scanner::showing(Show { format: request.settings.diff.value, secrets: request.secrets });
-    for (number, module) in (1..).zip(&modules) {
-        watch(Event::Busy { with: &format!("module {number} of {}: {}", modules.len(), module.name) });
-        let fetch = fetched[&module.name].clone();
-        let mut done =
-            ModuleRun { name: module.name.to_string(), outcome: Outcome::Done, steps: vec![fetch] };
-        if let Some(because) = broken_need(module, &modules, &run.modules) {
-            watch(Event::Skipped { module: &done.name, because: &because });
-            done.outcome = Outcome::Skipped(because);
-            run.modules.push(done);
-            continue;
-        }
-        watch(Event::Processing { module: &done.name });
-        let mut spun = Spun::default();
-        let mut stage = Stage {
-            mode: request.mode,
-            restricted: request.restricted,
-            began: started,
-            node: &request.node,
-            sandbox: &mut sandbox,
-        };
-        match stage.spin(module, &mut spun, watch) {
-            Ok(()) => {}
-            Err(Trouble::Module(error)) => {
-                let why = with_causes(&error);
-                watch(Event::Failed { module: &done.name, why: &why });
-                done.outcome = Outcome::Failed(why);
-            }
-            Err(Trouble::Sandbox(error)) => return Err(error.into()),
-        }
-        done.steps.append(&mut spun.steps);
-        run.held_back.append(&mut spun.held_back);
-        for (step, call) in spun.deferred {
-            Deferred::add(&mut run.deferred, &done.name, step, call);
-        }
-        let scan = Instant::now();
-        let mut changes = match shadow::without_shadows(scanner.scan(&sandbox)?, sandbox.shadows()) {
-            Ok(changes) => changes,
-            Err((misplaced, changes)) => {
-                let why = format!(
-                    "a command that is watched during a run was moved to {}; that has to be done outside a run",
-                    misplaced.display()
-                );
-                watch(Event::Failed { module: &done.name, why: &why });
-                done.outcome = Outcome::Failed(why);
-                changes
-            }
-        };
-        noise.mark(&mut changes);
-        tell_new(&run.changes, &changes, watch);
-        run.changes = changes;
-        done.steps.push(Step::new("diff", None, started, scan, Usage::timed(scan.elapsed())));
-        run.modules.push(done);
-    }
-
-    let merged = match request.mode {
-        Mode::Live if run.failed() == 0 => {
-            watch(Event::Busy { with: "merging" });
-            let merge_started = Instant::now();
-            let from = sandbox.root_path();
-            let source = merge::Source { run: run.id, part: 0, vardir: &request.vardir, from: &from, began };
-            let merged = merge::merge(&run.changes, &source);
-            let usage = Usage::timed(merge_started.elapsed());
-            run.internal.push(Step::new("merge", None, started, merge_started, usage));
-            run.merged = merged.is_ok();
-            merged.map_err(DanceError::Merge)
-        }
-        Mode::Live | Mode::Noop => Ok(()),
+    let turns: Vec<&[Module]> = match request.merge {
+        MergeEach::Module if request.mode == Mode::Live => modules.chunks(1).collect(),
+        MergeEach::Module | MergeEach::Run => vec![&modules],
     };
+    let danced =
+        (0..).zip(turns).try_for_each(|(number, modules)| company.turn(number, modules, &mut run, watch));
     run.seconds = started.elapsed().as_secs_f64();
-    // A run that failed is not what a live run would merge.
-    let saved = match &request.plan {
-        Some(plan) if run.failed() == 0 => plan::save(&plan.out, plan.maker, &run, &sandbox.root_path()),
-        _ => Ok(()),
-    };
-    drop(sandbox);
-    if run.merged {
-        let begun = Instant::now();
-        deferred::execute(&mut run.deferred, &host, watch);
-        if !run.deferred.is_empty() {
-            let usage = Usage::timed(begun.elapsed());
-            run.internal.push(Step::new("deferred", None, started, begun, usage));
+    match danced {
+        Ok(()) => {
+            history.keep(&run)?;
+            Ok(run)
         }
-    } else {
-        run.deferred.iter().for_each(|deferred| watch(Event::Dropped { deferred }));
+        // These come after everything ran, which is worth keeping.
+        Err(error @ (DanceError::Merge(_) | DanceError::Plan(_))) => {
+            history.keep(&run)?;
+            Err(error)
+        }
+        Err(error) if run.merged => {
+            history.keep(&run)?;
+            Err(DanceError::Halfway(Box::new(error)))
+        }
+        Err(error) => Err(error),
     }
-    run.seconds = started.elapsed().as_secs_f64();
-    history.keep(&run)?;
-    saved?;
-    merged.map(|()| run)
 }
 
 /// An error and what caused it, in one line: a module's failure is one line of the run.
@@ -370,40 +311,4 @@ fn explain(error: FetchError, wanted: &[(ModuleName, Option<ModuleName>)]) -> Da
         Some((module, Some(wanted_by))) => DanceError::Required { module, wanted_by, source: error },
         _ => error.into(),
     }
-}
-
-/// The name of a module that comes before this one by `requires` and did not get to its end.
-fn broken_need(module: &Module, all: &[Module], ran: &[ModuleRun]) -> Option<String> {
-    let after = module.requires.iter().filter(|require| require.relation == Relation::After);
-    let mut needs: BTreeSet<&ModuleName> = after.map(|require| &require.other).collect();
-    needs.extend(all.iter().filter_map(|other| {
-        let before = |require: &crate::disco::module::Require| {
-            require.relation == Relation::Before && require.other == module.name
-        };
-        other.requires.iter().any(before).then_some(&other.name)
-    }));
-    ran.iter()
-        .find(|run| run.outcome != Outcome::Done && needs.iter().any(|need| need.as_str() == run.name))
-        .map(|run| run.name.clone())
-}
-
-/// Tells of the changes that are new, or look otherwise than after the module before.
-fn tell_new(before: &[Change], now: &[Change], watch: Watch<'_>) {
-    let known: BTreeMap<_, _> = before.iter().map(|change| (&change.path, change)).collect();
-    for change in now.iter().filter(|change| !change.implied) {
-        if known.get(&change.path).is_none_or(|known| known.after != change.after) {
-            watch(Event::Changed { change });
-        }
-    }
-}
-
-/// The time by which the file systems stamp changes; it runs a little behind the clock.
-pub(crate) fn file_system_now(scratch: &Scratch) -> Result<(i64, i64), SandboxError> {
-    let path = scratch.path().join("began");
-    let stamp = File::create(&path).and_then(|_| fs::metadata(&path));
-    stamp.map(|found| (found.ctime(), found.ctime_nsec())).map_err(|source| SandboxError::Files {
-        action: "write",
-        path,
-        source,
-    })
 }

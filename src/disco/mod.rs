@@ -33,6 +33,7 @@ pub mod session;
 pub mod settings;
 mod spin;
 mod tree;
+mod turn;
 
 use serde::{Deserialize, Serialize};
 

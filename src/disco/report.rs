@@ -38,14 +38,15 @@ pub struct Run {
     /// In which format the changes tell what differs inside files.
     #[serde(default)]
     pub diff: Format,
-    /// What differs from the live system, or differed before the merge; sorted by path.
+    /// What differs from the live system, or differed before the merge; sorted by path. Where modules are
+    /// merged one by one, those of each, one after the other.
     pub changes: Vec<Change>,
     /// Commands that the noop held back, in the order of their calls.
     pub held_back: Vec<HeldBackBy>,
     /// Commands that the live run executed after the merge, in order; or would have, had it been merged.
     #[serde(default)]
     pub deferred: Vec<Deferred>,
-    /// Whether the changes are now on the host.
+    /// Whether the changes are now on the host; of modules that are merged one by one, any.
     pub merged: bool,
 }
 

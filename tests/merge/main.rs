@@ -2,6 +2,7 @@
 
 mod crash;
 mod kinds;
+mod per_module;
 mod random;
 mod refusals;
 mod rollback;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::disco::Mode;
-use crate::disco::dance::{Event, Watch, file_system_now};
+use crate::disco::dance::{Event, Watch};
 use crate::disco::history::{History, HistoryError};
 use crate::disco::lock::{Lock, LockError};
 use crate::disco::merge::{self, MergeError, Source};
@@ -69,7 +69,7 @@ pub fn apply(request: &Applying<'_>, watch: Watch<'_>) -> Result<Run, ApplyError
     check_owner(&plan, request)?;
     let history = History::of(&request.vardir);
     let scratch = Scratch::make(&request.vardir)?;
-    let began = file_system_now(&scratch)?;
+    let began = scratch.file_system_now()?;
     let changes = check_host(&plan.head().run.changes)?;
 
     let files = scratch.path().join("plan");

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sched::CloneFlags;
+
 use crate::disco::process::{Group, wait_until};
 use crate::disco::report::Usage;
 use crate::disco::sandbox::child::enter_namespace;
@@ -55,6 +57,13 @@ impl Host {
     /// The same host once more.
     pub(super) fn again(&self) -> io::Result<Self> {
         Ok(Host { mounts: self.mounts.try_clone()? })
+    }
+
+    /// Goes back there, to the same working directory.
+    pub(super) fn enter(&self) -> io::Result<()> {
+        let directory = std::env::current_dir();
+        nix::sched::setns(&self.mounts, CloneFlags::CLONE_NEWNS)?;
+        std::env::set_current_dir(directory?)
     }
 
     fn command(&self, program: &Path, directory: &Path) -> Command {

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::sched::CloneFlags;
@@ -24,7 +24,7 @@ pub struct Scratch {
 impl Scratch {
     /// Makes the directory of a run, and removes those that runs which died left behind.
     ///
-    /// Afterwards this process is in a mount namespace of its own: where the file system of `vardir` cannot hold an upper
+    /// Afterwards this thread is in a mount namespace of its own, until the value is dropped: where the file system of `vardir` cannot hold an upper
     /// layer (another overlay, a network file system), the directory is memory that nobody else sees.
     ///
     /// # Errors
@@ -83,6 +83,17 @@ impl Scratch {
         &self.path
     }
 
+    /// The time by which the file systems stamp changes; it runs a little behind the clock.
+    ///
+    /// # Errors
+    /// No file can be made to be looked at.
+    pub(crate) fn file_system_now(&self) -> Result<(i64, i64), SandboxError> {
+        let path = self.path.join("began");
+        let stamp = File::create(&path).and_then(|file| file.metadata());
+        let found = stamp.map_err(files("write", &path))?;
+        Ok((found.ctime(), found.ctime_nsec()))
+    }
+
     /// The host, as it was before this process entered a namespace of its own.
     ///
     /// # Errors
@@ -109,5 +120,7 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = rustix::mount::unmount(&self.path, rustix::mount::UnmountFlags::DETACH);
         let _ = remove::remove_tree(&self.path);
+        // The next sandbox of this process is to see what is mounted by then.
+        let _ = self.host.enter();
     }
 }

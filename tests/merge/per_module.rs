@@ -1,0 +1,100 @@
+//! `dance --per-module`: what a module changed is on the host before the next one begins, and one that fails is alone.
+
+use testbed::lab::Lab;
+use testbed::universe::Universe;
+
+use crate::{look, tree};
+
+fn lab(modules: &[(&str, &str)]) -> Lab {
+    let universe = Universe::empty().unwrap();
+    for (path, content) in modules {
+        universe.add(path, content).unwrap();
+    }
+    let lab = Lab::on_disk(universe);
+    lab.shell("mkdir -p /srv/d; echo old > /srv/file; echo gone > /srv/gone");
+    lab
+}
+
+/// Runs what follows on the host itself, not in the sandbox.
+const HOST: &str = "nsenter -t 1 -m";
+
+#[test]
+fn each_module_is_on_the_host_before_the_next_and_one_rollback_takes_back_all() {
+    let second = format!(
+        "#!/bin/bash -e\nlook='cat /srv/file /srv/d/first'\n[ \"$NOOP\" ] || look=\"{HOST} $look\"\n$look > /srv/seen\necho twice > /srv/file\nrm /srv/d/first\n\
+         mkdir /srv/gone\n"
+    );
+    let lab = lab(&[
+        ("a-1/scripts/1.sh", "echo once > /srv/file; echo 1 > /srv/d/first; rm /srv/gone\n"),
+        ("b-1/requires", "after a-1\n"),
+        ("b-1/scripts/1.sh", &second),
+        ("c-1/requires", "after b-1\n"),
+        ("c-1/scripts/1.sh", "cat /srv/seen; echo c > /srv/gone/c\n"),
+    ]);
+    let before = look(&lab);
+    let noop = lab.acme(&["dance", "--noop", "--per-module"]);
+    assert!(noop.stdout.contains("\nnoop: 3 modules, 2 created, 2 modified, 0 deleted, "), "{noop:#?}");
+    tree::assert_same(&look(&lab), &before);
+
+    let live = lab.acme(&["dance", "--per-module"]);
+    assert_eq!(live.code, 0, "{live:#?}");
+    // The second module took away what the first one made: both are told, as both were on the host.
+    assert!(
+        live.stdout.contains("\nlive: 3 modules, 4 created, 2 modified, 2 deleted, 0 failed ("),
+        "{live:#?}"
+    );
+    assert!(live.stdout.contains("\nonce\n1\n"), "{live:#?}");
+    assert_eq!(
+        lab.shell("cat /srv/file /srv/seen; ls /srv /srv/d /srv/gone"),
+        "twice\nonce\n1\n/srv:\nd\nfile\ngone\nseen\n\n/srv/d:\n\n/srv/gone:\nc\n"
+    );
+
+    assert_eq!(lab.acme(&["rollback"]).code, 0);
+    tree::assert_same(&look(&lab), &before);
+}
+
+#[test]
+fn a_module_that_fails_is_dropped_with_those_that_need_it_and_the_others_are_merged() {
+    let lab = lab(&[
+        ("a-1/scripts/1.sh", "echo a > /srv/a\n"),
+        ("b-1/scripts/1.sh", "echo b > /srv/b\nexit 3\n"),
+        ("c-1/requires", "after b-1\n"),
+        ("c-1/scripts/1.sh", "echo c > /srv/c\n"),
+        ("d-1/scripts/1.sh", &format!("echo mine >> /srv/file; {HOST} sh -c 'echo theirs >> /srv/file'\n")),
+        ("e-1/scripts/1.sh", "ls /srv > /srv/e\n"),
+    ]);
+    let live = lab.acme(&["dance", "--per-module", "--detailed-exitcodes"]);
+    assert_eq!(live.code, 6, "{live:#?}");
+    for line in [
+        "script b-1/scripts/1.sh failed: it ended with code 3",
+        "nothing of it was merged: /srv/file changed on the host while the dance ran",
+        "\nlive: 5 modules, 2 created, 0 modified, 0 deleted, 3 failed (",
+    ] {
+        assert!(live.stdout.contains(line), "{line:?} is not in {live:#?}");
+    }
+    assert_eq!(
+        lab.shell("ls /srv; cat /srv/e /srv/file"),
+        "a\nd\ne\nfile\ngone\na\nd\ne\nfile\ngone\nold\ntheirs\n"
+    );
+    let report = lab.acme(&["report", "--json"]);
+    let run: serde_json::Value = serde_json::from_str(&report.stdout).unwrap();
+    assert_eq!(run["merged"], true);
+    assert_eq!(run["modules"][2]["outcome"]["skipped"], "b-1");
+    assert!(run["modules"][3]["outcome"]["failed"].as_str().unwrap().starts_with("nothing of it was merged"));
+}
+
+#[test]
+fn what_is_mounted_by_one_module_is_covered_for_the_next() {
+    let lab = lab(&[
+        (
+            "a-1/scripts/1.sh",
+            &format!("mkdir /srv/m; {HOST} sh -c 'mkdir /srv/m2; mount -t tmpfs m /srv/m2'\n"),
+        ),
+        ("b-1/requires", "after a-1\n"),
+        ("b-1/scripts/1.sh", &format!("echo m > /srv/m2/new; {HOST} ls /srv/m2\n")),
+    ]);
+    let live = lab.acme(&["dance", "--per-module"]);
+    assert_eq!(live.code, 0, "{live:#?}");
+    assert!(live.stdout.contains("/srv/m2/new : Created"), "{live:#?}");
+    assert_eq!(lab.shell("cat /srv/m2/new"), "m\n");
+}
