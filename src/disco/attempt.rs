@@ -15,7 +15,7 @@ use crate::disco::lock::{Lock, LockError};
 use crate::disco::merge::{self, MergeError, Source};
 use crate::disco::noise::{Noise, NoiseError};
 use crate::disco::params::NodeName;
-use crate::disco::report::{HeldBackBy, ModuleRun, Outcome, Run, SCHEMA as RUN_SCHEMA, Step, Usage};
+use crate::disco::report::{HeldBackBy, ModuleRun, Outcome, Run, Step, Usage};
 use crate::disco::sandbox::probe::{self, ProbeError};
 use crate::disco::sandbox::shadow::{self, HeldBack};
 use crate::disco::sandbox::{Activity, Furniture, Program, Sandbox, SandboxError, Scratch};
@@ -211,20 +211,12 @@ impl Tried {
             call: call.clone(),
         };
         Run {
-            schema: RUN_SCHEMA.to_owned(),
-            id,
-            mode: Mode::Live,
-            node: self.node.as_str().to_owned(),
             started: self.started.1.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-            seconds: 0.0,
             modules: vec![module],
-            edges: Vec::new(),
-            internal: Vec::new(),
             diff: self.show.format,
             changes: self.attempt.changes.clone(),
             held_back: self.attempt.held_back.iter().map(by).collect(),
-            deferred: Vec::new(),
-            merged: false,
+            ..Run::begin(id, Mode::Live, self.node.as_str())
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::disco::noise::{Noise, NoiseError};
 use crate::disco::order::{self, CycleError};
 use crate::disco::params::{self, NodeName, ParametersError};
 use crate::disco::plan::{self, PlanError};
-use crate::disco::report::{Run, SCHEMA, Step};
+use crate::disco::report::{Run, Step};
 use crate::disco::sandbox::probe::{self, ProbeError};
 use crate::disco::sandbox::restricted;
 use crate::disco::sandbox::shadow::HeldBack;
@@ -190,22 +190,10 @@ pub fn dance(request: &Request, watch: Watch<'_>) -> Result<Run, DanceError> {
         &request.settings.rsync.value,
         Limits::of(&request.settings),
     )?;
-    let mut run = Run {
-        schema: SCHEMA.to_owned(),
-        id: history.next_number_after(merge::last_run(&request.vardir).map_err(DanceError::Recovery)?)?,
-        mode: request.mode,
-        node: request.node.as_str().to_owned(),
-        started: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        seconds: 0.0,
-        modules: Vec::new(),
-        edges: Vec::new(),
-        internal: Vec::new(),
-        diff: request.settings.diff.value,
-        changes: Vec::new(),
-        held_back: Vec::new(),
-        deferred: Vec::new(),
-        merged: false,
-    };
+    let number =
+        history.next_number_after(merge::last_run(&request.vardir).map_err(DanceError::Recovery)?)?;
+    let mut run = Run::begin(number, request.mode, request.node.as_str());
+    run.diff = request.settings.diff.value;
 
     watch(Event::Busy { with: "fetching parameters" });
     let parameters = universe.fetch_parameters(&request.vardir, &request.node)?;

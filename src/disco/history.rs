@@ -131,26 +131,9 @@ impl History {
 mod tests {
     use super::*;
     use crate::disco::Mode;
-    use crate::disco::diff::Format;
-    use crate::disco::report::SCHEMA;
 
     fn run(id: u64) -> Run {
-        Run {
-            schema: SCHEMA.into(),
-            id,
-            mode: Mode::Noop,
-            node: "n".into(),
-            started: "2026-01-01T00:00:00Z".into(),
-            seconds: 0.3,
-            modules: Vec::new(),
-            edges: Vec::new(),
-            internal: Vec::new(),
-            diff: Format::Normal,
-            changes: Vec::new(),
-            held_back: Vec::new(),
-            deferred: Vec::new(),
-            merged: false,
-        }
+        Run::begin(id, Mode::Noop, "n")
     }
 
     #[test]

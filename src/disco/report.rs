@@ -46,6 +46,9 @@ pub struct Run {
     /// Commands that the live run executed after the merge, in order; or would have, had it been merged.
     #[serde(default)]
     pub deferred: Vec<Deferred>,
+    /// What the sandbox could not show faithfully on this host, in sentences.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// Whether the changes are now on the host; of modules that are merged one by one, any.
     pub merged: bool,
 }
@@ -175,6 +178,27 @@ impl Usage {
 }
 
 impl Run {
+    /// A run that begins now and has nothing yet.
+    pub fn begin(id: u64, mode: Mode, node: &str) -> Self {
+        Run {
+            schema: SCHEMA.to_owned(),
+            id,
+            mode,
+            node: node.to_owned(),
+            started: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            seconds: 0.0,
+            modules: Vec::new(),
+            edges: Vec::new(),
+            internal: Vec::new(),
+            diff: Format::default(),
+            changes: Vec::new(),
+            held_back: Vec::new(),
+            deferred: Vec::new(),
+            notes: Vec::new(),
+            merged: false,
+        }
+    }
+
     /// The changes that people are told of: neither noise nor implied by what lies in them.
     pub fn told(&self) -> impl Iterator<Item = &Change> {
         self.changes.iter().filter(|change| !change.implied && !change.noise)
@@ -231,23 +255,12 @@ mod tests {
 
     fn run(mode: Mode) -> Run {
         Run {
-            schema: SCHEMA.into(),
-            id: 1,
-            mode,
-            node: "n".into(),
-            started: "2026-01-01T00:00:00Z".into(),
             seconds: 0.306,
             modules: vec![
                 ModuleRun { name: "a".into(), outcome: Outcome::Done, steps: Vec::new() },
                 ModuleRun { name: "b".into(), outcome: Outcome::Failed("why".into()), steps: Vec::new() },
             ],
-            edges: Vec::new(),
-            internal: Vec::new(),
-            diff: Format::Normal,
-            changes: Vec::new(),
-            held_back: Vec::new(),
-            deferred: Vec::new(),
-            merged: false,
+            ..Run::begin(1, mode, "n")
         }
     }
 

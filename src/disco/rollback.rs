@@ -8,7 +8,7 @@ use crate::disco::dance::{Event, LockError, Watch};
 use crate::disco::history::{History, HistoryError};
 use crate::disco::lock::Lock;
 use crate::disco::merge::{self, MergeError};
-use crate::disco::report::{Run, SCHEMA, Step, Usage};
+use crate::disco::report::{Run, Step, Usage};
 
 /// Why nothing was undone.
 #[derive(Debug, thiserror::Error)]
@@ -51,22 +51,9 @@ pub fn rollback(mode: Mode, vardir: &Path, watch: Watch<'_>) -> Result<RolledBac
     for change in undoable.changes.iter().filter(|change| !change.implied) {
         watch(Event::Changed { change });
     }
-    let mut run = Run {
-        schema: SCHEMA.to_owned(),
-        id: history.next_number_after(undoable.run)?,
-        mode,
-        node: history.run(undoable.run)?.map(|run| run.node).unwrap_or_default(),
-        started: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        seconds: 0.0,
-        modules: Vec::new(),
-        internal: Vec::new(),
-        changes: undoable.changes,
-        held_back: Vec::new(),
-        deferred: Vec::new(),
-        edges: Vec::new(),
-        diff: Default::default(),
-        merged: false,
-    };
+    let node = history.run(undoable.run)?.map(|run| run.node).unwrap_or_default();
+    let mut run = Run::begin(history.next_number_after(undoable.run)?, mode, &node);
+    run.changes = undoable.changes;
     if mode == Mode::Live {
         let (undoing, began) = (Instant::now(), started.elapsed().as_secs_f64());
         merge::rollback(vardir).map_err(RollbackError::Merge)?;

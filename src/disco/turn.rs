@@ -55,6 +55,7 @@ impl Company<'_> {
         sandbox.limit(request.settings.limits.clone());
         if part == 0 {
             sandbox.notes().iter().for_each(|text| watch(Event::Note { text }));
+            run.notes.extend(sandbox.notes().iter().cloned());
         }
 
         let (ran, mut queue) = (run.modules.len(), Vec::new());

@@ -244,6 +244,14 @@ fn deferred_commands_keep_their_order_and_one_that_fails_fails_the_run_but_not_t
     let now = web_process(&lab);
     assert!(!now.is_empty() && now != process);
     assert!(live.stdout.lines().last().unwrap().starts_with("live: 1 module"), "{live:#?}");
+    let page = lab.acme(&["report", "--html"]).stdout;
+    for part in [
+        "<b class=\"bad\">a-1</b> <span>service gone start, executed after the merge: it ended with code 1</span>",
+        "<h2>Commands after the merge <small>3</small></h2>",
+        "<td><code>service web stop</code></td><td>a-1</td><td>10.sh</td><td>done</td>",
+    ] {
+        assert!(page.contains(part), "{part} is not in {page}");
+    }
 }
 
 #[test]

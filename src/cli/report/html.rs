@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use crate::cli::history::result;
 use crate::cli::output::{change_fields, content_text};
-use crate::cli::report::{figures, graph, step_name, steps, timeline};
+use crate::cli::report::{commands, figures, graph, step_name, steps, timeline};
 use crate::disco::Mode;
 use crate::disco::changes::{Change, Kind};
 use crate::disco::report::{Outcome, Run};
@@ -65,12 +65,14 @@ pub(super) fn page(run: &Run, product: &str) -> String {
     header(&mut page, run, product);
     failures(&mut page, run);
     changes(&mut page, run);
-    held_back(&mut page, run);
+    commands::held_back(&mut page, run);
+    commands::deferred(&mut page, run);
     page.push_str("<section>\n<h2>Timeline</h2>\n");
     legend(&mut page, run);
     let _ = writeln!(page, "<div class=\"wide\">{}</div>\n</section>", timeline::draw(run));
     modules(&mut page, run);
     slowest(&mut page, run);
+    notes(&mut page, run);
     page.push_str("</main>\n</body>\n</html>\n");
     page
 }
@@ -102,6 +104,9 @@ fn header(page: &mut String, run: &Run, product: &str) {
     if run.mode == Mode::Noop {
         tiles.push((run.held_back.len(), "held back", ""));
     }
+    if !run.deferred.is_empty() {
+        tiles.push((run.deferred.len(), "deferred", ""));
+    }
     if run.noise() > 0 {
         tiles.push((run.noise(), "noise", ""));
     }
@@ -115,7 +120,8 @@ fn header(page: &mut String, run: &Run, product: &str) {
 
 fn failures(page: &mut String, run: &Run) {
     let bad: Vec<_> = run.modules.iter().filter(|module| module.outcome != Outcome::Done).collect();
-    if bad.is_empty() {
+    let refused: Vec<_> = run.deferred.iter().filter(|deferred| deferred.has_failed()).collect();
+    if bad.is_empty() && refused.is_empty() {
         return;
     }
     page.push_str("<section>\n<h2>Failures</h2>\n<ul class=\"rows\">\n");
@@ -131,6 +137,28 @@ fn failures(page: &mut String, run: &Run) {
             escape(&module.name),
             escape(&why)
         );
+    }
+    for deferred in refused {
+        let why = deferred.ended.as_ref().and_then(|ended| ended.failed.as_deref()).unwrap_or_default();
+        let _ = writeln!(
+            page,
+            "<li><b class=\"bad\">{}</b> <span>{}, executed after the merge: {}</span></li>",
+            escape(&deferred.module),
+            escape(&deferred.line()),
+            escape(why)
+        );
+    }
+    page.push_str("</ul>\n</section>\n");
+}
+
+/// What the sandbox could not show faithfully.
+fn notes(page: &mut String, run: &Run) {
+    if run.notes.is_empty() {
+        return;
+    }
+    page.push_str("<section>\n<h2>Notes</h2>\n<ul class=\"notes\">\n");
+    for note in &run.notes {
+        let _ = writeln!(page, "<li>{}</li>", escape(note));
     }
     page.push_str("</ul>\n</section>\n");
 }
@@ -194,29 +222,6 @@ fn diff(page: &mut String, text: &str) {
         let _ = writeln!(page, "<span class=\"{class}\">{}</span>", escape(line));
     }
     page.push_str("</pre>\n");
-}
-
-fn held_back(page: &mut String, run: &Run) {
-    if run.held_back.is_empty() {
-        return;
-    }
-    let _ = writeln!(
-        page,
-        "<section>\n<h2>Commands held back <small>{}</small></h2>\n<div class=\"wide\"><table>\n<thead><tr><th>command</th>\
-         <th>module</th><th>step</th><th>directory</th></tr></thead>\n<tbody>",
-        run.held_back.len()
-    );
-    for held in &run.held_back {
-        let _ = writeln!(
-            page,
-            "<tr><td><code>{}</code></td><td>{}</td><td>{}</td><td><code>{}</code></td></tr>",
-            escape(&held.call.argv.join(" ")),
-            escape(&held.module),
-            escape(&held.step),
-            escape(&held.call.directory)
-        );
-    }
-    page.push_str("</tbody>\n</table></div>\n</section>\n");
 }
 
 /// The kinds of steps that this run has.

@@ -3,6 +3,7 @@
 //! `figures.rs` writes the original's blocks, `compare.rs` sets two runs side by side, `html.rs` writes the page, with
 //! drawings by `timeline.rs` and `graph.rs`.
 
+mod commands;
 mod compare;
 mod figures;
 mod graph;
