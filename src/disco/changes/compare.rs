@@ -1,0 +1,142 @@
+//! Compares one path on its two sides.
+
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use crate::disco::changes::entry::{group_name, owner_name, unreadable};
+use crate::disco::changes::{Attributes, Change, Entry, HostPath, ScanError, View, read_entry};
+use crate::disco::diff::{Content, Format};
+use crate::disco::secrets::{self, Secrets};
+
+/// How contents are shown.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Show {
+    /// In which format.
+    pub format: Format,
+    /// Whether what secret files hold is kept at hand, for a person who asked for it.
+    pub secrets: Secrets,
+}
+
+/// Reads both sides of a path; none if they look the same.
+pub(super) fn look_closely(
+    live: &Path,
+    before: Option<&Metadata>,
+    merged: &Path,
+    after: Option<&Metadata>,
+    show: Show,
+) -> Result<Option<Change>, ScanError> {
+    let device = before.map(MetadataExt::dev).or_else(|| {
+        let nearest = live.ancestors().skip(1).find_map(|parent| fs::symlink_metadata(parent).ok());
+        nearest.map(|parent| parent.dev())
+    });
+    let device = device.unwrap_or_default();
+    let before = before.map(|metadata| read_entry(live, metadata, device, View::Live)).transpose()?;
+    let after = after.map(|metadata| read_entry(merged, metadata, device, View::Merged)).transpose()?;
+    let mut same_file = false;
+    if let (Some((before, _)), Some((after, _))) = (&before, &after) {
+        same_file = before.identity.is_same_file(after.identity);
+        // An equal copy is no change, unless it parted the file from its other names.
+        let names_count = before.names > 1 || after.names > 1;
+        if before.looks_like(after) && (same_file || !names_count || before.is_directory()) {
+            return Ok(None);
+        }
+    }
+    let content = || match (text(&before), text(&after)) {
+        (Some(old), Some(new)) => Content::between(old, new, show.format),
+        _ => Content::Long,
+    };
+    let secret = secrets::is_known(live)
+        || [&before, &after].into_iter().flatten().any(|(entry, _)| entry.is_secret());
+    let (content, withheld) = match secret {
+        _ if digest(&before) == digest(&after) => (Content::Same, None),
+        true => (Content::Secret, (show.secrets == Secrets::Shown).then(content)),
+        false => (content(), None),
+    };
+    Ok(Some(Change {
+        path: HostPath(live.to_owned()),
+        before: before.map(|(entry, _)| entry),
+        after: after.map(|(entry, _)| entry),
+        content,
+        withheld,
+        noise: false,
+        implied: false,
+        same_file,
+    }))
+}
+
+/// An entry, and its content if it is short enough to be shown.
+type Side = Option<(Entry, Option<Vec<u8>>)>;
+
+fn digest(side: &Side) -> Option<&str> {
+    side.as_ref().and_then(|(entry, _)| entry.md5.as_deref())
+}
+
+fn text(side: &Side) -> Option<&[u8]> {
+    match side {
+        None => Some(b""),
+        Some((entry, _)) if !entry.is_file() => Some(b""),
+        Some((_, content)) => content.as_deref(),
+    }
+}
+
+/// What a directory, or a file that stays, is to look like.
+#[derive(Debug)]
+pub struct Look {
+    /// Type and permission bits.
+    pub mode: u32,
+    /// Owner and group.
+    pub ids: (u32, u32),
+    /// Extended attributes.
+    pub attributes: Attributes,
+    /// Flags as in [`Entry::flags`].
+    pub flags: u32,
+}
+
+/// Compares what lies at a path of the host with how it is to look; where there is nothing, or something else than a
+/// directory that is to be one, with a directory of that look.
+pub fn compare_look(live: &Path, look: &Look) -> Result<Option<Change>, ScanError> {
+    let before = match fs::symlink_metadata(live) {
+        Ok(found) => Some(read_entry(live, &found, found.dev(), View::Live)?.0),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => None,
+        Err(error) => return Err(unreadable(live)(error)),
+    };
+    let stays = before.clone().filter(|before| before.mode & libc::S_IFMT == look.mode & libc::S_IFMT);
+    let after = Entry {
+        mode: look.mode,
+        owner: owner_name(look.ids.0),
+        group: group_name(look.ids.1),
+        ids: look.ids,
+        attributes: look.attributes.clone(),
+        flags: look.flags,
+        ..stays.unwrap_or_else(|| Entry::empty_directory(before.as_ref().map_or(0, |before| before.device)))
+    };
+    if before.as_ref().is_some_and(|before| before.looks_like(&after)) {
+        return Ok(None);
+    }
+    let path = HostPath(live.to_owned());
+    let (content, withheld) = (Content::Same, None);
+    Ok(Some(Change {
+        path,
+        before,
+        after: Some(after),
+        content,
+        withheld,
+        noise: false,
+        implied: false,
+        same_file: true,
+    }))
+}
+
+/// Compares what lies at a path of the host with what would take its place from `instead`; none if they look the same.
+pub fn compare(live: &Path, instead: &Path) -> Result<Option<Change>, ScanError> {
+    let look = |path: &Path| match fs::symlink_metadata(path) {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        Err(error) => Err(unreadable(path)(error)),
+    };
+    look_closely(live, look(live)?.as_ref(), instead, look(instead)?.as_ref(), Show::default())
+}

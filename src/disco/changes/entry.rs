@@ -1,0 +1,303 @@
+//! What lies at a path, as far as a change is concerned: read once, compared and kept.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use nix::unistd::{Gid, Group, Uid, User};
+use serde::{Deserialize, Serialize};
+
+use crate::disco::changes::{HostPath, escape};
+use crate::disco::content;
+
+/// What lies at a path.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// `stat`'s wording: `regular file`, `regular empty file`, `directory`, `symbolic link`, …
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Type and permission bits, as stat(2) gives them.
+    pub mode: u32,
+    /// Owner by name, or by number where the live system knows no name.
+    pub owner: String,
+    /// Group by name, or by number where the live system knows no name.
+    pub group: String,
+    /// Owner and group by number.
+    pub ids: (u32, u32),
+    /// Length in bytes.
+    pub size: u64,
+    /// Number of the device it lies on, or will lie on.
+    pub device: u64,
+    /// Number of the device it is, for device files.
+    pub is_device: u64,
+    /// Digest of a regular file's content.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub md5: Option<String>,
+    /// Where a link leads, escaped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// Extended attributes, labels and access lists among them; values in hex.
+    pub attributes: Attributes,
+    /// How many names the file has; 1 for directories.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub names: u64,
+    /// Those of its other names that the run touched as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub linked: Vec<HostPath>,
+    /// Flags that keep it from being changed, as chattr(1) sets them: immutable, append-only.
+    #[serde(default, skip_serializing_if = "is_none_set")]
+    pub flags: u32,
+    /// Inode number and time of last status change: tells whether somebody else touched it since.
+    #[serde(skip)]
+    pub identity: Identity,
+}
+
+/// Extended attributes: escaped names, values in hex.
+pub type Attributes = BTreeMap<String, String>;
+
+fn one() -> u64 {
+    1
+}
+
+fn is_one(names: &u64) -> bool {
+    *names == 1
+}
+
+fn is_none_set(flags: &u32) -> bool {
+    *flags == 0
+}
+
+/// The flag in [`Entry::flags`] of what cannot be changed at all.
+pub const IMMUTABLE: u32 = rustix::fs::IFlags::IMMUTABLE.bits();
+
+/// The flag in [`Entry::flags`] of what can only grow.
+pub const APPEND_ONLY: u32 = rustix::fs::IFlags::APPEND.bits();
+
+/// Which inode, and in which state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Identity {
+    /// Inode number.
+    pub inode: u64,
+    /// Time of last status change, in seconds and nanoseconds.
+    pub changed: (i64, i64),
+}
+
+impl Identity {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
+        Identity { inode: metadata.ino(), changed: (metadata.ctime(), metadata.ctime_nsec()) }
+    }
+
+    /// Whether two inodes are one, of which the second was seen through an overlay: that keeps the number and adds which
+    /// layer it is from in the upper bits (overlayfs documentation, "Inode properties").
+    pub(super) fn is_same_file(self, merged: Identity) -> bool {
+        const NUMBER: u64 = u64::MAX >> 8;
+        self.inode & NUMBER == merged.inode & NUMBER
+    }
+}
+
+impl Entry {
+    /// Whether it is a directory.
+    pub fn is_directory(&self) -> bool {
+        self.mode & libc::S_IFMT == libc::S_IFDIR
+    }
+
+    /// Whether it is a regular file.
+    pub fn is_file(&self) -> bool {
+        self.mode & libc::S_IFMT == libc::S_IFREG
+    }
+
+    /// A directory about which nothing is known but where it lies.
+    pub(super) fn empty_directory(device: u64) -> Entry {
+        Entry {
+            kind: "directory".to_owned(),
+            mode: libc::S_IFDIR,
+            owner: String::new(),
+            group: String::new(),
+            ids: (0, 0),
+            size: 0,
+            device,
+            is_device: 0,
+            md5: None,
+            target: None,
+            attributes: Attributes::new(),
+            names: 1,
+            linked: Vec::new(),
+            flags: 0,
+            identity: Identity::default(),
+        }
+    }
+
+    /// Whether users other than its owner and group may not read it.
+    pub(super) fn is_secret(&self) -> bool {
+        self.is_file() && self.mode & 0o004 == 0
+    }
+
+    /// Whether two entries are the same to everybody who looks. Sizes of directories mean nothing.
+    pub(crate) fn looks_like(&self, other: &Entry) -> bool {
+        self.mode == other.mode
+            && self.ids == other.ids
+            && self.is_device == other.is_device
+            && self.md5 == other.md5
+            && self.target == other.target
+            && self.attributes == other.attributes
+            && self.flags == other.flags
+    }
+}
+
+/// A path that could not be compared.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {}", path.display())]
+pub struct ScanError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+pub(super) fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> ScanError {
+    let path = path.to_owned();
+    move |source| ScanError { path, source }
+}
+
+/// Reads what lies at a path, and its content if it is short enough to be shown.
+pub(crate) fn read_entry(
+    path: &Path,
+    metadata: &Metadata,
+    device: u64,
+    view: View,
+) -> Result<(Entry, Option<Vec<u8>>), ScanError> {
+    let kind = metadata.file_type();
+    let (mut md5, mut content, mut flags) = (None, None, 0);
+    if kind.is_file() {
+        let file = open(path).map_err(unreadable(path))?;
+        let (digest, text) = content::read(&file, metadata.len()).map_err(unreadable(path))?;
+        (md5, content, flags) = (Some(digest), text, protection_of(&file));
+    } else if kind.is_dir() {
+        flags = protection(path, metadata);
+    }
+    let target = match kind.is_symlink() {
+        true => Some(escape(fs::read_link(path).map_err(unreadable(path))?.as_os_str())),
+        false => None,
+    };
+    let entry = Entry {
+        kind: words_for(metadata).to_owned(),
+        mode: metadata.mode(),
+        owner: owner_name(metadata.uid()),
+        group: group_name(metadata.gid()),
+        ids: (metadata.uid(), metadata.gid()),
+        size: metadata.len(),
+        device,
+        is_device: metadata.rdev(),
+        md5,
+        target,
+        attributes: attributes(path, view).map_err(unreadable(path))?,
+        names: if kind.is_dir() { 1 } else { metadata.nlink() },
+        linked: Vec::new(),
+        flags,
+        identity: Identity::of(metadata),
+    };
+    Ok((entry, content))
+}
+
+/// Bytes as hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Through what a path is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum View {
+    /// The host's own file system.
+    Live,
+    /// The merged view of an overlay.
+    Merged,
+}
+
+/// Extended attributes of a path itself.
+///
+/// Those by which an overlay keeps its books, on a host's file system that is itself an upper layer, are not the file's.
+/// The merged view shows none of them: what has such a name there was set inside.
+pub fn attributes(path: &Path, view: View) -> io::Result<Attributes> {
+    let mut found = BTreeMap::new();
+    let names = match xattr::list(path) {
+        Ok(names) => names,
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => return Ok(found),
+        Err(error) => return Err(error),
+    };
+    for name in names {
+        if view == View::Live && name.as_bytes().starts_with(b"trusted.overlay.") {
+            continue;
+        }
+        if let Some(value) = xattr::get(path, &name)? {
+            found.insert(escape(&name), hex(&value));
+        }
+    }
+    Ok(found)
+}
+
+/// The flags of a file or directory that keep it from being changed. Where they cannot be asked for, there are none.
+pub fn protection(path: &Path, metadata: &Metadata) -> u32 {
+    if !metadata.is_file() && !metadata.is_dir() {
+        return 0;
+    }
+    open(path).map_or(0, |file| protection_of(&file))
+}
+
+fn protection_of(file: &File) -> u32 {
+    let flags = rustix::fs::ioctl_getflags(file);
+    flags.map_or(0, |flags| flags.bits() & (IMMUTABLE | APPEND_ONLY))
+}
+
+/// Opens what lies at a path to be read. Never follows a link, never waits.
+fn open(path: &Path) -> io::Result<File> {
+    File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
+}
+
+/// The names in a directory, sorted.
+pub(crate) fn names_in(directory: &Path) -> Result<Vec<OsString>, ScanError> {
+    let entries = fs::read_dir(directory).map_err(unreadable(directory))?;
+    let mut names = entries
+        .map(|entry| entry.map(|entry| entry.file_name()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(unreadable(directory))?;
+    names.sort();
+    Ok(names)
+}
+
+fn words_for(metadata: &Metadata) -> &'static str {
+    let kind = metadata.file_type();
+    if kind.is_file() {
+        if metadata.len() == 0 { "regular empty file" } else { "regular file" }
+    } else if kind.is_dir() {
+        "directory"
+    } else if kind.is_symlink() {
+        "symbolic link"
+    } else if kind.is_fifo() {
+        "fifo"
+    } else if kind.is_socket() {
+        "socket"
+    } else if kind.is_block_device() {
+        "block special file"
+    } else {
+        "character special file"
+    }
+}
+
+/// Names of users and groups by their numbers, as far as somebody asked: each costs reading a file.
+static NAMES: Mutex<[BTreeMap<u32, String>; 2]> = Mutex::new([BTreeMap::new(), BTreeMap::new()]);
+
+pub(super) fn owner_name(uid: u32) -> String {
+    name(0, uid, || User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.name))
+}
+
+pub(super) fn group_name(gid: u32) -> String {
+    name(1, gid, || Group::from_gid(Gid::from_raw(gid)).ok().flatten().map(|group| group.name))
+}
+
+fn name(which: usize, number: u32, look_up: impl FnOnce() -> Option<String>) -> String {
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    names[which].entry(number).or_insert_with(|| look_up().unwrap_or_else(|| number.to_string())).clone()
+}
