@@ -8,8 +8,9 @@ use serde_json::json;
 
 use crate::Appliance;
 use crate::cli::error::CommandError;
-use crate::cli::output::{answer, columns};
+use crate::cli::output::{answer, columns, pending};
 use crate::disco::Mode;
+use crate::disco::ending;
 use crate::disco::history::History;
 use crate::disco::report::Run;
 
@@ -34,7 +35,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(appliance: &Appliance, arguments: &Arguments) -> Result<u8, CommandError> {
-    let history = History::of(Path::new(appliance.brand.paths.vardir));
+    let vardir = Path::new(appliance.brand.paths.vardir);
+    let history = History::of(vardir);
     let mut runs = Vec::new();
     for number in history.numbers()?.into_iter().rev().take(arguments.number) {
         match history.run(number) {
@@ -43,6 +45,7 @@ pub(super) fn run(appliance: &Appliance, arguments: &Arguments) -> Result<u8, Co
             Err(error) => eprintln!("warning: {}", CommandError::new(error).lines().join("\n")),
         }
     }
+    warn_of_pending(vardir);
     if arguments.json {
         let runs: Vec<_> = runs.iter().map(summary).collect();
         let list = json!({ "schema": SCHEMA, "runs": runs });
@@ -58,6 +61,17 @@ pub(super) fn run(appliance: &Appliance, arguments: &Arguments) -> Result<u8, Co
     }
     let header = ["run", "began", "took", "mode", "result", "changes", "failed"].map(str::to_owned).to_vec();
     answer(&columns(&[vec![header], rows].concat(), ""))
+}
+
+/// Names what a run that died left undone: it may not be in the list yet.
+fn warn_of_pending(vardir: &Path) {
+    match ending::unfinished(vardir) {
+        Ok(Some(run)) if run.merged => {
+            run.pending().for_each(|deferred| eprintln!("warning: {}", pending(run.id, deferred)));
+        }
+        Ok(_) => {}
+        Err(error) => eprintln!("warning: {}", CommandError::new(error).lines().join("\n")),
+    }
 }
 
 fn row(run: &Run) -> Vec<String> {
@@ -83,6 +97,8 @@ fn mode(run: &Run) -> &'static str {
 /// What became of the changes, in one word or two.
 pub(super) fn result(run: &Run) -> &'static str {
     match (run.mode, run.merged, run.failed() > 0, run.told().next().is_some()) {
+        (_, true, ..) if run.interrupted => "merged, interrupted",
+        (_, false, ..) if run.interrupted => "not merged, interrupted",
         (_, false, true, _) => "failed",
         (_, true, ..) => "merged",
         (Mode::Live, false, false, _) => "not merged",
@@ -108,6 +124,8 @@ fn summary(run: &Run) -> serde_json::Value {
         "held_back": run.held_back.len(),
         "failed": run.failed(),
         "merged": run.merged,
+        "interrupted": run.interrupted,
+        "pending": if run.interrupted && run.merged { run.pending().count() } else { 0 },
         "verdict": run.verdict(),
     })
 }

@@ -97,9 +97,14 @@ impl Lines {
             Event::HeldBack { call, .. } => self.say("warning", &call.warning()),
             Event::Deferred { call, .. } => self.say("info", &format!("Deferred : {}", call.line())),
             Event::Executed { deferred } => self.executed(deferred),
-            Event::Dropped { deferred } => {
-                self.say("warning", &format!("Not executed : {} : nothing was merged", deferred.line()));
+            Event::Dropped { deferred, why } => {
+                self.say("warning", &format!("Not executed : {} : {why}", deferred.line()));
             }
+            Event::Interrupted { run } => {
+                self.say("info", &format!("Recovered : run {run} was interrupted after its merge"));
+            }
+            Event::Pending { run, deferred } => self.say("warning", &pending(*run, deferred)),
+            Event::Unknown { run, deferred } => self.say("error", &unknown(*run, deferred)),
             Event::Skipped { module, because } => {
                 self.say("warning", &format!("Skipping {module} : it requires {because}, which failed"));
             }
@@ -145,6 +150,21 @@ impl Lines {
             _ => Ok(()),
         }
     }
+}
+
+/// A deferred command that a run which died did not come to.
+pub(super) fn pending(run: u64, deferred: &Deferred) -> String {
+    let line = deferred.line();
+    format!("Pending : {line} : run {run} was interrupted before it; the next live run executes it")
+}
+
+/// A deferred command during which a run died.
+pub(super) fn unknown(run: u64, deferred: &Deferred) -> String {
+    let line = deferred.line();
+    format!(
+        "Executed : {line} : run {run} was interrupted meanwhile, so how it ended is not known; it is not executed again \
+         by itself, see whether it has to be"
+    )
 }
 
 /// What differs inside a path, or why that is not shown; nothing where nothing differs.

@@ -11,7 +11,7 @@ use crate::cli::exit;
 use crate::cli::output::{Lines, answer};
 use crate::disco::params::NodeName;
 use crate::disco::plan::{self, ApplyError, Applying, Plan, PlanError};
-use crate::disco::report::Run;
+use crate::disco::report::{HeldBackBy, Run};
 use crate::features;
 
 /// Show what a noop saved, or apply exactly that
@@ -21,6 +21,9 @@ Examples:
   dance --noop --out today.plan  save what a run would change
   plan show today.plan           look at it, on any machine
   plan apply today.plan          merge exactly this, or refuse because the host moved
+
+Commands that a live run puts off until after its merge, as `service web restart`, are shown as Deferred; `apply`
+executes them after the merge, if commands.d of this host has it so. It executes nothing else.
 
 A plan holds the new contents of the files that it changes, secret ones too: keep it as you keep those.
 Its checksum finds damage. It cannot tell who wrote the file.")]
@@ -80,21 +83,17 @@ fn show(plan: &Plan, no_diff: bool, json: bool) -> Result<u8, CommandError> {
         "info",
         &format!("Plan : node=[{}] made=[{}] by=[{} {}]", run.node, run.started, head.binary, head.version),
     );
-    say_run(&mut lines, run, "");
+    run.told().for_each(|change| lines.change(change));
+    for held_back in &run.held_back {
+        let from = format!("({}, {})", held_back.module, held_back.step);
+        match held_back.call.deferred {
+            true => lines.say("info", &format!("Deferred : {} {from}", held_back.call.line())),
+            false => lines.say("warning", &format!("{} {from}", held_back.call.warning())),
+        }
+    }
     lines.write(&format!("{}\n", run.verdict()));
     lines.finish()?;
     Ok(exit::FINE)
-}
-
-/// The changes, and the commands that were held back.
-fn say_run(lines: &mut Lines, run: &Run, not_executed: &str) {
-    for change in run.told() {
-        lines.change(change);
-    }
-    for held_back in &run.held_back {
-        let call = held_back.call.warning();
-        lines.say("warning", &format!("{call} ({}, {}){not_executed}", held_back.module, held_back.step));
-    }
 }
 
 fn apply(
@@ -117,6 +116,7 @@ fn apply(
         node: NodeName::new(&node)?,
         binary: brand.binary,
         vardir: PathBuf::from(brand.paths.vardir),
+        etcdir: PathBuf::from(brand.paths.etcdir),
     };
     let mut lines = (!json).then(|| Lines::on_stdout(true));
     let applied = plan::apply(&request, &mut |event| {
@@ -133,12 +133,24 @@ fn apply(
         error => CommandError::new(error),
     })?;
     let Some(mut lines) = lines else {
-        return answer(&format!("{}\n", serde_json::to_string_pretty(&run)?));
+        answer(&format!("{}\n", serde_json::to_string_pretty(&run)?))?;
+        return Ok(outcome(&run));
     };
-    say_run(&mut lines, &run, " : a plan executes nothing");
+    for HeldBackBy { module, step, call } in &run.held_back {
+        let what = call.warning();
+        lines.say(
+            "warning",
+            &format!("{what} ({module}, {step}) : not put off by commands.d, so not executed"),
+        );
+    }
     lines.write(&format!("{}\n", run.verdict()));
     lines.finish()?;
-    Ok(exit::FINE)
+    Ok(outcome(&run))
+}
+
+/// The merge went well; a deferred command may have failed.
+fn outcome(run: &Run) -> u8 {
+    if run.failed() == 0 { exit::FINE } else { exit::FAILED }
 }
 
 fn with_hint(error: PlanError, binary: &str) -> CommandError {

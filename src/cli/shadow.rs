@@ -22,7 +22,7 @@ pub(super) fn answer(arguments: &[OsString]) -> Option<ExitCode> {
     let mut argv = vec![name.clone()];
     argv.extend(arguments.iter().map(|argument| argument.to_string_lossy().into_owned()));
     let directory = std::env::current_dir().map(|path| path.display().to_string()).unwrap_or_default();
-    let held = HeldBack { argv, directory, told: is_the_scripts_output() };
+    let held = HeldBack { argv, directory, told: is_the_scripts_output(), deferred: false };
     let now = std::env::var_os(NOW_VARIABLE).is_some_and(|value| !value.is_empty());
     let exact = arguments.iter().all(|argument| argument.to_str().is_some());
     let behind = shadow::name_behind(Path::new(&executed)).unwrap_or(name);

@@ -8,7 +8,8 @@ use serde::Serialize;
 use crate::disco::Mode;
 use crate::disco::changes::{Change, HostPath, ScanError, Scanner, Show, counted};
 use crate::disco::commands::{CommandListError, Commands};
-use crate::disco::dance::{Event, Watch};
+use crate::disco::dance::Watch;
+use crate::disco::ending::{self, EndingError};
 use crate::disco::history::{History, HistoryError};
 use crate::disco::limits::Limits;
 use crate::disco::lock::{Lock, LockError};
@@ -18,7 +19,7 @@ use crate::disco::params::NodeName;
 use crate::disco::report::{HeldBackBy, ModuleRun, Outcome, Run, Step, Usage};
 use crate::disco::sandbox::probe::{self, ProbeError};
 use crate::disco::sandbox::shadow::{self, HeldBack};
-use crate::disco::sandbox::{Activity, Furniture, Program, Sandbox, SandboxError, Scratch};
+use crate::disco::sandbox::{Activity, Furniture, Host, Program, Sandbox, SandboxError, Scratch};
 use crate::disco::session::{self, Input};
 
 /// Version of the JSON that `try --json` prints.
@@ -58,9 +59,9 @@ pub enum AttemptError {
     /// A watched command was moved inside; merged, what lies there would lead nowhere.
     #[error("a command that is watched in the sandbox was moved to {}, which cannot be merged", .0.display())]
     Shadow(PathBuf),
-    /// A merge that was interrupted could neither be finished nor undone.
-    #[error("an interrupted merge could not be recovered")]
-    Recovery(#[source] MergeError),
+    /// A run, this one or one that died before, could not be brought to its end.
+    #[error(transparent)]
+    Ending(#[from] EndingError),
     /// The changes could not be put on the host.
     #[error("nothing was merged")]
     Merge(#[source] MergeError),
@@ -117,6 +118,7 @@ pub struct Tried {
     began: (i64, i64),
     node: NodeName,
     vardir: PathBuf,
+    host: Host,
 }
 
 /// Runs the command; `watch` hears of everything it does.
@@ -131,7 +133,7 @@ pub fn attempt(request: Request<'_>, watch: &mut dyn FnMut(Activity<'_>)) -> Res
     let scratch = Scratch::make(&request.vardir)?;
     let kept = request.vardir.join("parameters");
     let parameters = if kept.is_dir() { kept } else { scratch.empty_directory("parameters")? };
-    let began = scratch.file_system_now()?;
+    let (host, began) = (scratch.host()?, scratch.file_system_now()?);
     let furniture = Furniture { commands, ..Furniture::default() };
     let mut sandbox = Sandbox::open(Mode::Noop, scratch, &parameters, furniture)?;
     sandbox.limit(request.limits);
@@ -170,7 +172,7 @@ pub fn attempt(request: Request<'_>, watch: &mut dyn FnMut(Activity<'_>)) -> Res
         merged: false,
     };
     let Request { show, node, vardir, .. } = request;
-    Ok(Tried { attempt, sandbox, usage, misplaced, show, started, began, node, vardir })
+    Ok(Tried { attempt, sandbox, usage, misplaced, show, started, began, node, vardir, host })
 }
 
 impl Tried {
@@ -183,18 +185,18 @@ impl Tried {
             return Err(AttemptError::Shadow(misplaced.clone()));
         }
         let _lock = Lock::take(&self.vardir)?;
-        if let Some(recovered) = merge::recover(&self.vardir).map_err(AttemptError::Recovery)? {
-            watch(Event::Recovered { recovered: &recovered });
+        if let Some(left) = ending::recover(&self.vardir, watch)? {
+            left.execute(&self.host, watch)?;
         }
         let history = History::of(&self.vardir);
-        let merged = merge::last_run(&self.vardir).map_err(AttemptError::Recovery)?;
+        let merged = merge::last_run(&self.vardir).map_err(EndingError::Recovery)?;
         let mut run = self.as_run(history.next_number_after(merged)?);
         let from = self.sandbox.root_path();
-        let source = Source { run: run.id, part: 0, vardir: &self.vardir, from: &from, began: self.began };
+        let source = Source { report: &run, part: 0, vardir: &self.vardir, from: &from, began: self.began };
         let merged = merge::merge(&run.changes, &source);
         run.merged = merged.is_ok();
         run.seconds = self.started.0.elapsed().as_secs_f64();
-        history.keep(&run)?;
+        ending::close(&self.vardir, &run)?;
         self.attempt.merged = run.merged;
         merged.map_err(AttemptError::Merge)
     }

@@ -152,11 +152,22 @@ impl Commands {
 
     /// What the line says that fits a call best: the one with the most words that stand for themselves, then the one with
     /// the most `*`, then the last one. None where no line fits.
-    fn verdict(&self, argv: &[String]) -> Option<Verdict> {
+    fn rule(&self, argv: &[String]) -> Option<&Rule> {
         let (command, arguments) = argv.split_first()?;
         let fitting = self.rules.iter().filter(|rule| rule.command == *command && rule.fits(arguments));
         // Of equals, the last one.
-        fitting.max_by_key(|rule| rule.closeness()).map(|rule| rule.verdict)
+        fitting.max_by_key(|rule| rule.closeness())
+    }
+
+    fn verdict(&self, argv: &[String]) -> Option<Verdict> {
+        self.rule(argv).map(|rule| rule.verdict)
+    }
+
+    /// Whether the lists have a call executed after a merge that nobody saw being made: what no line names word for word
+    /// must be plain names then.
+    pub(crate) fn defer_unseen(&self, argv: &[String]) -> bool {
+        self.rule(argv)
+            .is_some_and(|rule| rule.verdict == Verdict::Defer && fits(&rule.pattern, &argv[1..], true))
     }
 
     /// What is to be done with a call from inside; `now` is whether the caller wants it at once.
@@ -225,12 +236,14 @@ impl Rule {
     }
 }
 
-/// Whether arguments fit a pattern. Where `strictly`, what `*` stands for is a plain name: what reaches a program of the
-/// host must not be an option, a path, an assignment or a pattern of that program.
+/// Whether arguments fit a pattern. Where `strictly`, what `*` and `...` stand for are plain names, and `*` for no option:
+/// what reaches a program of the host must not be a path, an assignment or a pattern of that program.
 fn fits(pattern: &[Word], arguments: &[String], strictly: bool) -> bool {
     let Some((word, pattern)) = pattern.split_first() else { return arguments.is_empty() };
     if *word == Word::Any {
-        return (0..=arguments.len()).any(|skipped| fits(pattern, &arguments[skipped..], strictly));
+        let may_skip = |argument: &&String| !strictly || is_plain(argument);
+        let most = arguments.iter().take_while(may_skip).count();
+        return (0..=most).any(|skipped| fits(pattern, &arguments[skipped..], strictly));
     }
     let Some((argument, arguments)) = arguments.split_first() else { return false };
     let fitting = match word {

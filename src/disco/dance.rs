@@ -9,6 +9,7 @@ use crate::disco::Mode;
 use crate::disco::changes::{Change, ScanError};
 use crate::disco::commands::{CommandListError, Commands};
 use crate::disco::deferred::Deferred;
+use crate::disco::ending::{self, EndingError};
 use crate::disco::fetch::{self, FetchError, Fetched, Limits, Universe};
 use crate::disco::history::{History, HistoryError};
 use crate::disco::lock::Lock;
@@ -23,7 +24,7 @@ use crate::disco::report::{Run, Step};
 use crate::disco::sandbox::probe::{self, ProbeError};
 use crate::disco::sandbox::restricted;
 use crate::disco::sandbox::shadow::HeldBack;
-use crate::disco::sandbox::{Furniture, SandboxError};
+use crate::disco::sandbox::{Furniture, Host, SandboxError};
 use crate::disco::secrets::Secrets;
 use crate::disco::settings::Settings;
 use crate::disco::turn::Company;
@@ -95,8 +96,14 @@ pub enum Event<'a> {
     Deferred { module: &'a str, call: &'a HeldBack },
     /// A deferred command was executed on the host.
     Executed { deferred: &'a Deferred },
-    /// A deferred command is not executed, because nothing is merged.
-    Dropped { deferred: &'a Deferred },
+    /// A deferred command is not executed.
+    Dropped { deferred: &'a Deferred, why: &'a str },
+    /// A run died between its merge and its end; its report is kept now.
+    Interrupted { run: u64 },
+    /// A deferred command of a run that died is still to be executed, and this command does not.
+    Pending { run: u64, deferred: &'a Deferred },
+    /// A deferred command was begun by a run that died, and nobody knows how it ended.
+    Unknown { run: u64, deferred: &'a Deferred },
     /// A module is not started because of another one.
     Skipped { module: &'a str, because: &'a str },
     /// A module failed.
@@ -151,9 +158,9 @@ pub enum DanceError {
     /// What the run changed could not be read.
     #[error("cannot tell what changed")]
     Scan(#[from] ScanError),
-    /// A merge that was interrupted could neither be finished nor undone.
-    #[error("an interrupted merge could not be recovered")]
-    Recovery(#[source] MergeError),
+    /// A run, this one or one that died before, could not be brought to its end.
+    #[error(transparent)]
+    Ending(#[from] EndingError),
     /// The changes could not be put on the host.
     #[error("nothing was merged")]
     Merge(#[source] MergeError),
@@ -163,7 +170,7 @@ pub enum DanceError {
     /// The plan of a noop could not be saved.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// The run could not be kept for `report`.
+    /// The kept runs could not be looked at.
     #[error(transparent)]
     History(#[from] HistoryError),
 }
@@ -181,8 +188,10 @@ pub fn dance(request: &Request, watch: Watch<'_>) -> Result<Run, DanceError> {
     }
     let noise = Noise::read(&request.etcdir.join("noise.d"))?;
     let _lock = Lock::take(&request.vardir)?;
-    if let Some(recovered) = merge::recover(&request.vardir).map_err(DanceError::Recovery)? {
-        watch(Event::Recovered { recovered: &recovered });
+    match (ending::recover(&request.vardir, watch)?, request.mode) {
+        (Some(left), Mode::Live) => left.execute(&Host::here().map_err(EndingError::Host)?, watch)?,
+        (Some(left), Mode::Noop) => left.tell(watch),
+        (None, _) => {}
     }
     let history = History::of(&request.vardir);
     let universe = Universe::new(
@@ -190,9 +199,8 @@ pub fn dance(request: &Request, watch: Watch<'_>) -> Result<Run, DanceError> {
         &request.settings.rsync.value,
         Limits::of(&request.settings),
     )?;
-    let number =
-        history.next_number_after(merge::last_run(&request.vardir).map_err(DanceError::Recovery)?)?;
-    let mut run = Run::begin(number, request.mode, request.node.as_str());
+    let merged = merge::last_run(&request.vardir).map_err(EndingError::Recovery)?;
+    let mut run = Run::begin(history.next_number_after(merged)?, request.mode, request.node.as_str());
     run.diff = request.settings.diff.value;
 
     watch(Event::Busy { with: "fetching parameters" });
@@ -229,16 +237,18 @@ pub fn dance(request: &Request, watch: Watch<'_>) -> Result<Run, DanceError> {
     run.seconds = started.elapsed().as_secs_f64();
     match danced {
         Ok(()) => {
-            history.keep(&run)?;
+            ending::close(&request.vardir, &run)?;
             Ok(run)
         }
         // These come after everything ran, which is worth keeping.
         Err(error @ (DanceError::Merge(_) | DanceError::Plan(_))) => {
-            history.keep(&run)?;
+            ending::close(&request.vardir, &run)?;
             Err(error)
         }
+        // What is left of the run is written down; the next command takes it from there.
+        Err(error @ DanceError::Ending(_)) => Err(error),
         Err(error) if run.merged => {
-            history.keep(&run)?;
+            ending::close(&request.vardir, &run)?;
             Err(DanceError::Halfway(Box::new(error)))
         }
         Err(error) => Err(error),

@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 
 use crate::disco::commands;
-use crate::disco::dance::{Event, Watch};
 use crate::disco::report::Usage;
 use crate::disco::sandbox::shadow::{HeldBack, one_line};
 use crate::disco::sandbox::{Host, directory_of};
@@ -19,7 +18,13 @@ pub struct Deferred {
     pub argv: Vec<String>,
     /// Working directory of the call.
     pub directory: String,
-    /// How it ended; none if it was not executed because nothing was merged.
+    /// Whether it was begun. Without an end, the client was killed meanwhile: whether it did its work is not known.
+    #[serde(default)]
+    pub begun: bool,
+    /// Whether it is not to be executed, because the changes that it was for are not on the host.
+    #[serde(default)]
+    pub dropped: bool,
+    /// How it ended; none if it was not executed, or not to its end.
     pub ended: Option<Ended>,
 }
 
@@ -40,12 +45,25 @@ impl Deferred {
     pub(crate) fn add(queue: &mut Vec<Deferred>, module: &str, step: String, call: HeldBack) {
         let HeldBack { argv, directory, .. } = call;
         queue.retain(|deferred| deferred.argv != argv || deferred.directory != directory);
-        queue.push(Deferred { module: module.to_owned(), step, argv, directory, ended: None });
+        queue.push(Deferred {
+            module: module.to_owned(),
+            step,
+            argv,
+            directory,
+            begun: false,
+            dropped: false,
+            ended: None,
+        });
     }
 
-    /// Whether it was executed and failed.
+    /// Whether it was begun and did not end well, as far as is known.
     pub fn has_failed(&self) -> bool {
-        self.ended.as_ref().is_some_and(|ended| ended.failed.is_some())
+        self.begun && self.ended.as_ref().is_none_or(|ended| ended.failed.is_some())
+    }
+
+    /// Whether it is still to be executed.
+    pub fn is_pending(&self) -> bool {
+        !self.begun && !self.dropped
     }
 
     /// The call as it is shown.
@@ -54,16 +72,8 @@ impl Deferred {
     }
 }
 
-/// Executes what was put off, in order. One that fails keeps no other from being executed.
-pub(crate) fn execute(queue: &mut [Deferred], host: &Host, watch: Watch<'_>) {
-    for deferred in queue {
-        let ended = run(deferred, host);
-        deferred.ended = Some(ended);
-        watch(Event::Executed { deferred });
-    }
-}
-
-fn run(deferred: &Deferred, host: &Host) -> Ended {
+/// Executes one command that was put off.
+pub(crate) fn execute(deferred: &Deferred, host: &Host) -> Ended {
     let Some((name, arguments)) = deferred.argv.split_first() else {
         return Ended { usage: None, output: String::new(), failed: Some("it names no command".to_owned()) };
     };
@@ -93,7 +103,7 @@ mod tests {
             [("service a restart", "/"), ("service b start", "/"), ("service a restart", "/")]
         {
             let argv = line.split(' ').map(str::to_owned).collect();
-            let call = HeldBack { argv, directory: directory.to_owned(), told: false };
+            let call = HeldBack { argv, directory: directory.to_owned(), told: false, deferred: false };
             Deferred::add(&mut queue, "m-1", "s".to_owned(), call);
         }
         let lines: Vec<_> = queue.iter().map(Deferred::line).collect();

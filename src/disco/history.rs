@@ -1,7 +1,7 @@
 //! The runs of this node, kept on disk: numbered, the oldest ones forgotten.
 //!
 //! ```text
-//! VARDIR/history/N.json         0600, one run; written beside, synced and renamed
+//! VARDIR/history/N.json         0600, one run; written beside, synced, renamed, and the directory synced
 //! ```
 
 use std::fs::{self, File};
@@ -90,7 +90,9 @@ impl History {
             .map_err(failed("write", &path))?;
         let text = serde_json::to_vec(run).map_err(|error| failed("write", &path)(error.into()))?;
         file.write_all(&text).and_then(|()| file.sync_all()).map_err(failed("write", &path))?;
-        fs::rename(&beside, &path).map_err(failed("write", &path))?;
+        fs::rename(&beside, &path)
+            .and_then(|()| File::open(&self.directory)?.sync_all())
+            .map_err(failed("write", &path))?;
         let numbers = self.numbers()?;
         for old in &numbers[..numbers.len().saturating_sub(KEPT)] {
             let path = self.path(*old);

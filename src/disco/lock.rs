@@ -60,6 +60,12 @@ impl Lock {
             Err((_, errno)) => Err(failed(errno.into())),
         }
     }
+
+    /// Whether a process that took it is still there, for those who only look: nobody is kept from anything.
+    pub(crate) fn is_held(vardir: &Path) -> bool {
+        let holder = fs::read_to_string(vardir.join("lock")).unwrap_or_default();
+        !holder.is_empty() && Path::new("/proc").join(holder).is_dir()
+    }
 }
 
 #[cfg(test)]

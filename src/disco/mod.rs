@@ -13,6 +13,7 @@ pub mod dance;
 pub mod deferred;
 pub mod diff;
 pub mod doctor;
+pub mod ending;
 pub mod fetch;
 pub mod history;
 pub mod limits;

@@ -51,6 +51,9 @@ pub struct Run {
     pub notes: Vec<String>,
     /// Whether the changes are now on the host; of modules that are merged one by one, any.
     pub merged: bool,
+    /// Whether the client died before it could keep this report, and another one did. Figures of the end are missing then.
+    #[serde(default)]
+    pub interrupted: bool,
 }
 
 /// One step of the order: `first` runs before `then`.
@@ -196,12 +199,18 @@ impl Run {
             deferred: Vec::new(),
             notes: Vec::new(),
             merged: false,
+            interrupted: false,
         }
     }
 
     /// The changes that people are told of: neither noise nor implied by what lies in them.
     pub fn told(&self) -> impl Iterator<Item = &Change> {
         self.changes.iter().filter(|change| !change.implied && !change.noise)
+    }
+
+    /// Commands that were put off and are still to be executed.
+    pub fn pending(&self) -> impl Iterator<Item = &Deferred> {
+        self.deferred.iter().filter(|deferred| deferred.is_pending())
     }
 
     /// How many changes created, modified and deleted something; noise is not among them.
@@ -226,10 +235,12 @@ impl Run {
         let plural =
             |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
         let (created, modified, deleted) = self.counts();
-        let mode = match (self.mode, self.merged) {
-            (Mode::Noop, _) => "noop",
-            (Mode::Live, true) => "live",
-            (Mode::Live, false) => "live, nothing merged",
+        let mode = match (self.mode, self.merged, self.interrupted) {
+            (Mode::Noop, ..) => "noop",
+            (Mode::Live, true, false) => "live",
+            (Mode::Live, true, true) => "live, interrupted",
+            (Mode::Live, false, false) => "live, nothing merged",
+            (Mode::Live, false, true) => "live, interrupted, nothing merged",
         };
         let held_back = match self.mode {
             Mode::Noop => format!("{} held back, ", plural(self.held_back.len(), "command")),

@@ -5,10 +5,12 @@ use std::time::Instant;
 
 use crate::disco::Mode;
 use crate::disco::dance::{Event, LockError, Watch};
+use crate::disco::ending::{self, EndingError};
 use crate::disco::history::{History, HistoryError};
 use crate::disco::lock::Lock;
 use crate::disco::merge::{self, MergeError};
 use crate::disco::report::{Run, Step, Usage};
+use crate::disco::sandbox::Host;
 
 /// Why nothing was undone.
 #[derive(Debug, thiserror::Error)]
@@ -16,9 +18,9 @@ pub enum RollbackError {
     /// A dance runs.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// A merge that was interrupted could neither be finished nor undone.
-    #[error("an interrupted merge could not be recovered")]
-    Recovery(#[source] MergeError),
+    /// A run, the rollback or one that died before, could not be brought to its end.
+    #[error(transparent)]
+    Ending(#[from] EndingError),
     /// The last live run cannot be undone.
     #[error("nothing was undone")]
     Merge(#[source] MergeError),
@@ -43,11 +45,16 @@ pub struct RolledBack {
 pub fn rollback(mode: Mode, vardir: &Path, watch: Watch<'_>) -> Result<RolledBack, RollbackError> {
     let started = Instant::now();
     let _lock = Lock::take(vardir)?;
-    if let Some(recovered) = merge::recover(vardir).map_err(RollbackError::Recovery)? {
-        watch(Event::Recovered { recovered: &recovered });
-    }
+    let mut left = ending::recover(vardir, watch)?;
     let history = History::of(vardir);
     let undoable = merge::undoable(vardir).map_err(RollbackError::Merge)?;
+    match (mode, left.take()) {
+        (Mode::Noop, Some(left)) => left.tell(watch),
+        // What was put off until the changes are live is not for a host without them.
+        (Mode::Live, Some(other)) if other.run() == undoable.run => left = Some(other),
+        (Mode::Live, Some(other)) => other.execute(&Host::here().map_err(EndingError::Host)?, watch)?,
+        (_, None) => {}
+    }
     for change in undoable.changes.iter().filter(|change| !change.implied) {
         watch(Event::Changed { change });
     }
@@ -61,6 +68,9 @@ pub fn rollback(mode: Mode, vardir: &Path, watch: Watch<'_>) -> Result<RolledBac
         run.internal.push(Step { kind: "rollback".into(), item: None, began, usage });
         run.merged = true;
         run.seconds = started.elapsed().as_secs_f64();
+        if let Some(left) = left {
+            left.drop("the run was undone", watch)?;
+        }
         history.keep(&run)?;
     }
     run.seconds = started.elapsed().as_secs_f64();

@@ -8,7 +8,8 @@ use std::time::Instant;
 use crate::disco::Mode;
 use crate::disco::changes::{Change, Scanner, Show};
 use crate::disco::dance::{DanceError, Event, MergeEach, Request, Watch, with_causes};
-use crate::disco::deferred::{self, Deferred};
+use crate::disco::deferred::Deferred;
+use crate::disco::ending;
 use crate::disco::merge;
 use crate::disco::module::{Module, ModuleName, Relation, Require};
 use crate::disco::noise::Noise;
@@ -58,15 +59,18 @@ impl Company<'_> {
             run.notes.extend(sandbox.notes().iter().cloned());
         }
 
-        let (ran, mut queue) = (run.modules.len(), Vec::new());
+        let (ran, known, mut queue) = (run.modules.len(), run.changes.len(), Vec::new());
         let changes = self.spin(modules, &mut sandbox, run, &mut queue, watch)?;
+        run.changes.extend(changes);
+        run.deferred.append(&mut queue);
+        run.seconds = self.started.elapsed().as_secs_f64();
         let failed = run.modules[ran..].iter().any(|module| module.outcome != Outcome::Done);
         let merged = match request.mode {
             Mode::Live if !failed => {
                 watch(Event::Busy { with: "merging" });
                 let (merging, from) = (Instant::now(), sandbox.root_path());
-                let source = merge::Source { run: run.id, part, vardir: &request.vardir, from: &from, began };
-                let merged = merge::merge(&changes, &source);
+                let source = merge::Source { report: run, part, vardir: &request.vardir, from: &from, began };
+                let merged = merge::merge(&run.changes[known..], &source);
                 let usage = Usage::timed(merging.elapsed());
                 run.internal.push(Step::new("merge", None, self.started, merging, usage));
                 Some(merged)
@@ -76,8 +80,8 @@ impl Company<'_> {
         let is_merged = matches!(merged, Some(Ok(())));
         run.merged |= is_merged;
         // What a module that is merged by itself changed is of no interest where it was dropped.
-        if is_merged || request.merge == MergeEach::Run || request.mode == Mode::Noop {
-            run.changes.extend(changes);
+        if !is_merged && request.merge == MergeEach::Module && request.mode == Mode::Live {
+            run.changes.truncate(known);
         }
         run.seconds = self.started.elapsed().as_secs_f64();
         let saved = match &request.plan {
@@ -87,17 +91,10 @@ impl Company<'_> {
         };
         drop(sandbox);
 
-        if is_merged {
-            let begun = Instant::now();
-            deferred::execute(&mut queue, &host, watch);
-            if !queue.is_empty() {
-                let usage = Usage::timed(begun.elapsed());
-                run.internal.push(Step::new("deferred", None, self.started, begun, usage));
-            }
-        } else {
-            queue.iter().for_each(|deferred| watch(Event::Dropped { deferred }));
+        match is_merged {
+            true => ending::execute(&request.vardir, run, part, self.started, &host, watch)?,
+            false => ending::drop_commands(run, "nothing was merged", watch),
         }
-        run.deferred.append(&mut queue);
         match (merged, request.merge, run.modules.last_mut()) {
             (Some(Err(error)), MergeEach::Module, Some(module)) => {
                 let why = format!("nothing of it was merged: {}", with_causes(&error));

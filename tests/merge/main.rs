@@ -1,6 +1,7 @@
 //! The merge as a host feels it: all of a run or nothing, whatever happens meanwhile, and a way back.
 
 mod crash;
+mod deferred;
 mod kinds;
 mod per_module;
 mod random;

@@ -1,14 +1,14 @@
 //! Runs a command of a node under ptrace(2) and kills it right after one of the system calls that change files.
 //!
-//! It is taken hold of after it was started, not by itself before: what it does first changes nothing that counts.
+//! A shell stops itself in its place; once it is taken hold of, it goes on and becomes the command.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitStatus, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use testbed::node::Node;
 
@@ -69,8 +69,8 @@ pub(crate) enum End {
 /// at which `from` is there.
 pub(crate) fn run(node: &Node, argv: &[&str], from: &Path, after: Option<usize>) -> Result<End> {
     node.inside(|| {
-        let mut command = Command::new(argv[0]);
-        command.args(&argv[1..]).env_clear().current_dir("/");
+        let mut command = Command::new("sh");
+        command.args(["-c", "kill -STOP $$; exec \"$@\"", "sh"]).args(argv).env_clear().current_dir("/");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().context("cannot start the command")?;
         trace(Pid::from_raw(child.id().try_into()?), from, after)
@@ -78,8 +78,10 @@ pub(crate) fn run(node: &Node, argv: &[&str], from: &Path, after: Option<usize>)
 }
 
 fn trace(pid: Pid, from: &Path, after: Option<usize>) -> Result<End> {
+    let stopped = waitpid(pid, Some(WaitPidFlag::WUNTRACED))?;
+    ensure!(matches!(stopped, WaitStatus::Stopped(_, Signal::SIGSTOP)), "the shell: {stopped:?}");
     ptrace::seize(pid, Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_EXITKILL)?;
-    ptrace::interrupt(pid)?;
+    kill(pid, Signal::SIGCONT)?;
     let (mut calls, mut begun, mut inside) = (0, false, None);
     loop {
         let mut pass_on = None;

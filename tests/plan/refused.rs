@@ -136,3 +136,63 @@ fn a_forged_plan_is_refused_by_name_and_writes_nowhere() {
     let shown = lab.acme(&["plan", "show", PLAN]);
     assert!(shown.code == 0 && !shown.stdout.contains('\u{1b}'), "{shown:#?}");
 }
+
+#[test]
+fn a_plan_has_nothing_executed_but_what_this_host_puts_off_by_plain_names() {
+    let universe = Universe::empty().unwrap();
+    universe
+        .add(
+            "m-1/scripts/1.sh",
+            "#!/bin/sh\necho x > /etc/merged\nservice web restart\nDISCO_NOW=1 service now stop\n",
+        )
+        .unwrap();
+    let lab = Lab::with(universe);
+    for name in ["web", "now", "evil"] {
+        lab.node
+            .write(&format!("/etc/init.d/{name}"), "#!/bin/sh\necho ${0##*/} $1 >> /root/log\n", 0o755)
+            .unwrap();
+    }
+    lab.node.write("/srv/evil", "#!/bin/sh\ntouch /root/mark\n", 0o755).unwrap();
+    assert_eq!(lab.acme(&["dance", "--noop", "--out", PLAN]).code, 0);
+    let whole = std::fs::read(lab.node.path(PLAN)).unwrap();
+    let call = |line: &str| {
+        let argv: Vec<_> = line.split(' ').collect();
+        json!({"module": "m-1", "step": "1.sh", "argv": argv, "directory": "/", "told": true, "deferred": true})
+    };
+    let hostile = [
+        "touch /root/mark",
+        "service ../../srv/evil restart",
+        "../../srv/evil restart",
+        "systemctl --root=/srv restart evil",
+        "service web\u{1b}[2J restart",
+        "service evil frobnicate",
+    ];
+    let forged = forge(&whole, &|head| {
+        let calls = head["run"]["held_back"].as_array_mut().unwrap();
+        calls.extend(hostile.iter().map(|line| call(line)));
+        let mut queued = call("touch /root/mark");
+        queued["ended"] = Value::Null;
+        head["run"]["deferred"] = json!([queued]);
+        head["run"]["merged"] = json!(true);
+    });
+    std::fs::write(lab.node.path(PLAN), forged).unwrap();
+    let applied = lab.acme(&["plan", "apply", PLAN]);
+    assert_eq!(applied.code, 0, "{applied:#?}");
+    assert_eq!(lab.shell("ls /root; cat /root/log"), "log\ntoday.plan\nweb restart\n", "{applied:#?}");
+    assert_eq!(
+        applied.stdout.matches(" : not put off by commands.d, so not executed\n").count(),
+        1 + hostile.len(),
+        "{applied:#?}"
+    );
+    assert!(
+        !applied.stdout.contains('\u{1b}') && applied.stdout.contains(", 1 command deferred, "),
+        "{applied:#?}"
+    );
+
+    // What this host does not put off is not executed either.
+    lab.shell("rm /etc/merged /root/log; mkdir -p /opt/acme/etc/disco/commands.d");
+    lab.node.write("/opt/acme/etc/disco/commands.d/10-ours.conf", "report service\n", 0o644).unwrap();
+    let applied = lab.acme(&["plan", "apply", PLAN]);
+    assert_eq!(applied.code, 0, "{applied:#?}");
+    assert_eq!(lab.shell("cat /etc/merged; ls /root"), "x\ntoday.plan\n", "{applied:#?}");
+}

@@ -19,6 +19,7 @@ pub(super) fn held_back(page: &mut String, run: &Run) {
 pub(super) fn deferred(page: &mut String, run: &Run) {
     let rows = run.deferred.iter().map(|deferred| {
         let result = match &deferred.ended {
+            None if deferred.begun => "not known: the run was interrupted meanwhile".to_owned(),
             None => "not executed".to_owned(),
             Some(ended) => ended.failed.clone().unwrap_or_else(|| "done".to_owned()),
         };

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::disco::Mode;
 use crate::disco::commands::Commands;
 use crate::disco::doctor::{Finding, Patient};
+use crate::disco::ending;
 use crate::disco::fetch::{Limits, Universe};
 use crate::disco::noise::Noise;
 use crate::disco::sandbox::explain::explain;
@@ -28,6 +29,7 @@ const LITTLE_SPACE: (u64, u64) = (16 << 20, 256 << 20);
 pub(super) fn examine(patient: &Patient<'_>) -> Vec<Finding> {
     let mut findings = mounts(&patient.vardir);
     findings.extend(state(&patient.vardir));
+    findings.extend(interrupted(&patient.vardir));
     findings.push(program("bash", "bash", &["--version"], "templates and scripts run in it"));
     match &patient.settings {
         Ok(settings) => findings.extend(universe(settings)),
@@ -56,6 +58,29 @@ fn mounts(vardir: &Path) -> Vec<Finding> {
         }
         Err(error) => vec![Finding::failed("mount", with_causes(&error), "mount /proc")],
     }
+}
+
+/// What a live run that died has left to do.
+fn interrupted(vardir: &Path) -> Option<Finding> {
+    let about = "interrupted run";
+    let run = match ending::unfinished(vardir) {
+        Ok(run) => run?,
+        Err(error) => {
+            let cure = "see what damaged it; what lies in journal/pending is all that is known of that run";
+            return Some(Finding::failed(about, with_causes(&error), cure));
+        }
+    };
+    let commands: Vec<String> = run.pending().map(|deferred| deferred.line()).collect();
+    if !run.merged || commands.is_empty() {
+        let cure = "nothing: the next run keeps its report";
+        return Some(Finding::warning(
+            about,
+            format!("run {} died before its report was kept", run.id),
+            cure,
+        ));
+    }
+    let found = format!("run {} died before it executed: {}", run.id, commands.join("; "));
+    Some(Finding::warning(about, found, "a live run executes it; `rollback` undoes that run and drops it"))
 }
 
 fn state(vardir: &Path) -> Vec<Finding> {

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::{MergeError, Recovered, Source, Undoable};
+use super::{MergeError, Recovered, Source, Undoable, Unfinished};
 use crate::disco::changes::Change;
+use crate::disco::deferred::Ended;
 
 pub(crate) fn merge(_: &[Change], _: &Source<'_>) -> Result<(), MergeError> {
     Err(MergeError::NotBuiltIn)
@@ -25,4 +26,22 @@ pub(crate) fn undoable(_: &Path) -> Result<Undoable, MergeError> {
 
 pub(crate) fn rollback(_: &Path) -> Result<(), MergeError> {
     Err(MergeError::NotBuiltIn)
+}
+
+/// A build that cannot merge leaves no run without an end.
+pub(crate) fn unfinished(_: &Path) -> Result<Option<Unfinished>, MergeError> {
+    Ok(None)
+}
+
+pub(crate) fn begin(_: &Path, _: (u64, u32), _: usize) -> Result<(), MergeError> {
+    Err(MergeError::NotBuiltIn)
+}
+
+pub(crate) fn end(_: &Path, _: (u64, u32), _: usize, _: &Ended) -> Result<(), MergeError> {
+    Err(MergeError::NotBuiltIn)
+}
+
+/// There is nothing to forget.
+pub(crate) fn forget(_: &Path, _: u64) -> Result<(), MergeError> {
+    Ok(())
 }

@@ -5,18 +5,19 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::disco::changes::{Change, ScanError};
+use crate::disco::report::Run;
 
 #[cfg_attr(feature = "live", path = "enabled/mod.rs")]
 #[cfg_attr(not(feature = "live"), path = "disabled.rs")]
 mod imp;
 
-pub(crate) use imp::{last_run, merge, recover, rollback, undoable};
+pub(crate) use imp::{begin, end, forget, last_run, merge, recover, rollback, undoable, unfinished};
 
 /// Where the new state of the changes lies, and which run they belong to.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
-    /// Number of the run.
-    pub run: u64,
+    /// The run as it is now; what is left of it once the merge is committed survives a crash.
+    pub report: &'a Run,
     /// How many merges this run made before.
     pub part: u32,
     /// State directory of the brand.
@@ -37,6 +38,15 @@ pub struct Recovered {
     pub how: &'static str,
     /// What barred the way on, where it was left the other way than it was going.
     pub because: Option<String>,
+}
+
+/// A run that died after its merge was committed, or whose merge was undone after it died.
+#[derive(Debug)]
+pub struct Unfinished {
+    /// The run with what is known of its deferred commands; `merged` says how its merge ended.
+    pub run: Run,
+    /// Which of its merges was the last one.
+    pub part: u32,
 }
 
 /// The last live run, which can be undone.

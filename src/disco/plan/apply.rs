@@ -4,16 +4,19 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::disco::Mode;
+use crate::disco::commands::{CommandListError, Commands};
 use crate::disco::dance::{Event, Watch};
+use crate::disco::deferred::Deferred;
+use crate::disco::ending::{self, EndingError};
 use crate::disco::history::{History, HistoryError};
 use crate::disco::lock::{Lock, LockError};
 use crate::disco::merge::{self, MergeError, Source};
 use crate::disco::params::NodeName;
 use crate::disco::plan::check::check_host;
 use crate::disco::plan::{Plan, PlanError, failed};
-use crate::disco::report::{Run, Step, Usage};
+use crate::disco::report::{HeldBackBy, Run, Step, Usage};
 use crate::disco::sandbox::probe::{self, ProbeError};
-use crate::disco::sandbox::{SandboxError, Scratch};
+use crate::disco::sandbox::{Host, SandboxError, Scratch};
 
 /// Which plan is to be applied where.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub struct Applying<'a> {
     pub binary: &'a str,
     /// State directory of the brand.
     pub vardir: PathBuf,
+    /// Configuration directory of the brand.
+    pub etcdir: PathBuf,
 }
 
 /// Why a plan was not applied. Nothing was changed on the host.
@@ -43,13 +48,16 @@ pub enum ApplyError {
     /// The directory to extract to.
     #[error(transparent)]
     Scratch(#[from] SandboxError),
-    /// A merge that was interrupted could neither be finished nor undone.
-    #[error("an interrupted merge could not be recovered")]
-    Recovery(#[source] MergeError),
+    /// A run, this one or one that died before, could not be brought to its end.
+    #[error(transparent)]
+    Ending(#[from] EndingError),
+    /// The lists of commands of this host.
+    #[error(transparent)]
+    Commands(#[from] CommandListError),
     /// The changes could not be put on the host.
     #[error("nothing was merged")]
     Merge(#[source] MergeError),
-    /// The run could not be kept for `report`.
+    /// The kept runs could not be looked at.
     #[error(transparent)]
     History(#[from] HistoryError),
 }
@@ -62,23 +70,29 @@ pub fn apply(request: &Applying<'_>, watch: Watch<'_>) -> Result<Run, ApplyError
     let started = Instant::now();
     probe::check()?;
     let _lock = Lock::take(&request.vardir)?;
-    if let Some(recovered) = merge::recover(&request.vardir).map_err(ApplyError::Recovery)? {
-        watch(Event::Recovered { recovered: &recovered });
+    if let Some(left) = ending::recover(&request.vardir, watch)? {
+        left.execute(&Host::here().map_err(EndingError::Host)?, watch)?;
     }
+    let commands = Commands::read(&request.etcdir.join("commands.d"))?;
     let mut plan = Plan::open(request.plan)?;
     check_owner(&plan, request)?;
     let history = History::of(&request.vardir);
     let scratch = Scratch::make(&request.vardir)?;
-    let began = scratch.file_system_now()?;
+    let (host, began) = (scratch.host()?, scratch.file_system_now()?);
     let changes = check_host(&plan.head().run.changes)?;
 
     let files = scratch.path().join("plan");
     std::fs::create_dir(&files).map_err(failed("make", &files))?;
+    let merged = merge::last_run(&request.vardir).map_err(EndingError::Recovery)?;
     let mut run = Run {
-        id: history.next_number_after(merge::last_run(&request.vardir).map_err(ApplyError::Recovery)?)?,
+        id: history.next_number_after(merged)?,
         mode: Mode::Live,
         started: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         internal: Vec::new(),
+        // Whatever the plan says of these: what it may have executed is decided here.
+        deferred: Vec::new(),
+        merged: false,
+        interrupted: false,
         ..plan.head().run.clone()
     };
     // What the modules used, they used in the noop.
@@ -88,15 +102,36 @@ pub fn apply(request: &Applying<'_>, watch: Watch<'_>) -> Result<Run, ApplyError
     let usage = Usage::timed(extracting.elapsed());
     run.internal.push(Step::new("extract", None, started, extracting, usage));
 
+    run.told().for_each(|change| watch(Event::Changed { change }));
+    put_off(&mut run, &commands, watch);
     let merging = Instant::now();
-    let source = Source { run: run.id, part: 0, vardir: &request.vardir, from: &files, began };
+    run.seconds = started.elapsed().as_secs_f64();
+    let source = Source { report: &run, part: 0, vardir: &request.vardir, from: &files, began };
     let merged = merge::merge(&changes, &source);
     run.internal.push(Step::new("merge", None, started, merging, Usage::timed(merging.elapsed())));
     run.merged = merged.is_ok();
+    match run.merged {
+        true => ending::execute(&request.vardir, &mut run, 0, started, &host, watch)?,
+        false => ending::drop_commands(&mut run, "nothing was merged", watch),
+    }
     run.seconds = started.elapsed().as_secs_f64();
-    history.keep(&run)?;
+    ending::close(&request.vardir, &run)?;
     merged.map_err(ApplyError::Merge)?;
     Ok(run)
+}
+
+/// Of the commands that the noop held back, those that a live run would have put off are put off now, if the lists of
+/// this host have it so; a plan decides nothing.
+fn put_off(run: &mut Run, commands: &Commands, watch: Watch<'_>) {
+    let held_back = std::mem::take(&mut run.held_back);
+    for HeldBackBy { module, step, call } in held_back {
+        if call.deferred && commands.defer_unseen(&call.argv) {
+            watch(Event::Deferred { module: &module, call: &call });
+            Deferred::add(&mut run.deferred, &module, step, call);
+        } else {
+            run.held_back.push(HeldBackBy { module, step, call });
+        }
+    }
 }
 
 /// A plan belongs to one node and one product.

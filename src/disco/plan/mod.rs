@@ -10,7 +10,8 @@
 //!
 //! The digest finds damage, not malice: who can write the file can write the digest. So everything in a plan is checked
 //! as if it came from the network, what is extracted is compared with what `show` shows, and the host with what the run
-//! saw before anything is merged.
+//! saw before anything is merged. Of the commands that the noop held back, those are executed after the merge that the lists
+//! of this host put off, and that are made of plain names.
 //!
 //! * `write.rs` saves, `read.rs` opens and extracts, `check.rs` looks for what must not be, `apply.rs` merges.
 

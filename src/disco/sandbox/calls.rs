@@ -110,8 +110,10 @@ impl Calls {
         said
     }
 
-    fn judge(&self, call: Call, watch: &mut dyn FnMut(Activity<'_>)) -> (Answer, Vec<u8>, Vec<u8>) {
+    fn judge(&self, mut call: Call, watch: &mut dyn FnMut(Activity<'_>)) -> (Answer, Vec<u8>, Vec<u8>) {
         let only = |answer| (answer, Vec::new(), Vec::new());
+        let live = self.commands.decide(Mode::Live, &call.held.argv, call.now);
+        call.held.deferred = call.exact && live == Decision::Defer;
         match self.commands.decide(self.mode, &call.held.argv, call.now) {
             Decision::Run if self.real.contains(&call.behind) => only(Answer::Run),
             // By another name it is a command of which every call is held back.

@@ -50,7 +50,7 @@ pub(super) struct Said {
 
 impl Host {
     /// Takes note of where this process is now.
-    pub(super) fn here() -> io::Result<Self> {
+    pub(crate) fn here() -> io::Result<Self> {
         Ok(Host { mounts: File::open("/proc/self/ns/mnt")?.into() })
     }
 

@@ -22,6 +22,9 @@ pub struct HeldBack {
     pub directory: String,
     /// Whether the shadow itself tells so on the script's own output.
     pub told: bool,
+    /// Whether a live run puts it off until after its merge. The client says so, not the shadow.
+    #[serde(default)]
+    pub deferred: bool,
 }
 
 impl HeldBack {

@@ -8,6 +8,7 @@
 //!     backward                       the phase of that name, ready to be renamed: a full disk keeps nobody from undoing
 //! VARDIR/journal/last/               the last live run, which can be undone
 //!     N.plan, N.after                one plan for each of its merges, and what each path was right after it
+//! VARDIR/journal/pending/            a run whose merge is done, or nearly, and whose end is not: see `pending.rs`
 //! STORE/RUN.N/ITEM.{new,old}         what takes a place, and what was there; STORE is VARDIR/undo, or
 //!                                    MOUNT/.NAME-undo for every other file system, 0700
 //! ```
@@ -188,17 +189,29 @@ impl Journal {
     pub(super) fn make(&self) -> Result<(), MergeError> {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory);
         step("make the journal", &self.directory, made)?;
-        self.sync_above()
+        self.sync_above()?;
+        // The journal itself may be new, too.
+        sync_directory(self.directory.ancestors().nth(2).unwrap_or(Path::new("/")))
+    }
+
+    /// Names of its files; none where it is not there.
+    pub(super) fn names(&self) -> Result<Vec<String>, MergeError> {
+        let entries = match fs::read_dir(&self.directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => step("read", &self.directory, entries)?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            names.push(step("read", &self.directory, entry)?.file_name().to_string_lossy().into_owned());
+        }
+        Ok(names)
     }
 
     /// Its plans, in the order in which they were merged.
     pub(super) fn plans(&self) -> Result<Vec<Plan>, MergeError> {
         let mut plans = Vec::new();
-        for entry in step("read", &self.directory, fs::read_dir(&self.directory))? {
-            let path = step("read", &self.directory, entry)?.path();
-            if path.extension().is_some_and(|extension| extension == "plan") {
-                plans.push(read_sealed::<Plan>(&path)?);
-            }
+        for name in self.names()?.iter().filter(|name| name.ends_with(".plan")) {
+            plans.push(read_sealed::<Plan>(&self.directory.join(name))?);
         }
         plans.sort_by_key(|plan| (plan.run, plan.part));
         Ok(plans)
@@ -251,7 +264,7 @@ impl Journal {
         self.write(name, &text)
     }
 
-    fn write(&self, name: &str, content: &[u8]) -> Result<(), MergeError> {
+    pub(super) fn write(&self, name: &str, content: &[u8]) -> Result<(), MergeError> {
         let (path, beside) = (self.directory.join(name), self.directory.join(format!("{name}.new")));
         let opened = File::options().write(true).create(true).truncate(true).mode(0o600).open(&beside);
         let mut file = step("write", &beside, opened)?;
@@ -283,7 +296,7 @@ impl Journal {
         other.sync()
     }
 
-    fn sync(&self) -> Result<(), MergeError> {
+    pub(super) fn sync(&self) -> Result<(), MergeError> {
         sync_directory(&self.directory)
     }
 

@@ -3,7 +3,8 @@
 //! 1. **Plan** the steps from the changes that were reported, and refuse what cannot be merged (`plan.rs`).
 //! 2. Write the plan down (`journal.rs`), then **stage** the new objects in stores on the file systems of their targets
 //!    (`stage.rs`), then sync each file system once.
-//! 3. **Commit**: one word in the journal. Before it, recovery removes what was staged; after it, recovery finishes.
+//! 3. **Commit**: one word in the journal. Before it, recovery removes what was staged; after it, recovery finishes. What
+//!    the run owes then, its deferred commands and its report, was written down before (`pending.rs`).
 //! 4. **Drive** every path to its new state by renames (`drive.rs`), sync again, keep the old objects for `rollback`.
 //!
 //! What fails after the commit turns the direction: every path is driven to its old state. A rollback is the plan of the
@@ -11,6 +12,7 @@
 
 mod drive;
 mod journal;
+mod pending;
 mod plan;
 mod reach;
 mod stage;
@@ -23,8 +25,9 @@ use std::path::Path;
 
 use self::drive::{dress_roots, drive};
 use self::journal::{Journal, Phase, Plan, Side};
+pub(crate) use self::pending::{begin, end, forget, unfinished};
 use self::reach::step;
-use super::{MergeError, Recovered, Source, Undoable};
+use super::{MergeError, Recovered, Source, Undoable, Unfinished};
 use crate::disco::changes::Change;
 use crate::disco::dance::with_causes;
 
@@ -35,13 +38,17 @@ use crate::disco::dance::with_causes;
 /// keeps the journal for the next try.
 pub(crate) fn merge(changes: &[Change], source: &Source<'_>) -> Result<(), MergeError> {
     if changes.is_empty() {
-        return Ok(());
+        return match source.report.pending().next() {
+            None => Ok(()),
+            Some(_) => pending::record(source.vardir, source.report, source.part),
+        };
     }
     let planned = plan::plan(changes, source)?;
     let current = Journal::current(source.vardir);
     let prepared = current
         .make()
         .and_then(|()| current.write_plan(&planned.plan))
+        .and_then(|()| pending::record(source.vardir, source.report, source.part))
         .and_then(|()| current.prepare())
         .and_then(|()| stage::make_stores(&planned.plan))
         .and_then(|()| stage::stage(&planned, source))
@@ -50,7 +57,7 @@ pub(crate) fn merge(changes: &[Change], source: &Source<'_>) -> Result<(), Merge
     let plans = [planned.plan];
     match prepared {
         Ok(()) => finish(source.vardir, &current, &plans),
-        Err(failure) => Err(give_up(failure, clean(&current, &plans))),
+        Err(failure) => Err(give_up(failure, clean(source.vardir, &current, &plans))),
     }
 }
 
@@ -59,6 +66,7 @@ pub(crate) fn merge(changes: &[Change], source: &Source<'_>) -> Result<(), Merge
 /// # Errors
 /// The journal is damaged, or the way on and the way back are both barred. The journal is kept.
 pub(crate) fn recover(vardir: &Path) -> Result<Option<Recovered>, MergeError> {
+    pending::tidy(vardir)?;
     let current = Journal::current(vardir);
     if !current.exists() {
         return Ok(None);
@@ -70,7 +78,7 @@ pub(crate) fn recover(vardir: &Path) -> Result<Option<Recovered>, MergeError> {
         plans => plans?,
     };
     let (outcome, how, otherwise) = match phase {
-        Phase::Staging => (clean(&current, &plans), "undone", None),
+        Phase::Staging => (clean(vardir, &current, &plans), "undone", None),
         Phase::Forward => (finish(vardir, &current, &plans), "finished", Some("undone")),
         Phase::Backward => (take_back(vardir, &current, &plans), "undone", Some("finished")),
     };
@@ -125,12 +133,12 @@ pub(crate) fn rollback(vardir: &Path) -> Result<(), MergeError> {
 
 /// Drives a committed merge to its end, or back where that is not possible.
 fn finish(vardir: &Path, current: &Journal, plans: &[Plan]) -> Result<(), MergeError> {
-    match drive_all(plans, Side::New) {
+    match drive_all(plans, Side::New).and_then(|()| write_down(current, plans)) {
         Ok(()) => keep(vardir, current, plans),
         Err(failure) => {
             // Where not even this can be written, recovery would go on, which is as good.
             let _ = current.enter(Phase::Backward);
-            let undone = drive_all(plans, Side::Old).and_then(|()| clean(current, plans));
+            let undone = drive_all(plans, Side::Old).and_then(|()| clean(vardir, current, plans));
             Err(give_up(failure, undone))
         }
     }
@@ -139,11 +147,12 @@ fn finish(vardir: &Path, current: &Journal, plans: &[Plan]) -> Result<(), MergeE
 /// Drives a merge back to its beginning, or to its end where that is not possible.
 fn take_back(vardir: &Path, current: &Journal, plans: &[Plan]) -> Result<(), MergeError> {
     match drive_all(plans, Side::Old) {
-        Ok(()) => clean(current, plans),
+        Ok(()) => clean(vardir, current, plans),
         Err(failure) => {
             let undone = current
                 .enter(Phase::Forward)
                 .and_then(|()| drive_all(plans, Side::New))
+                .and_then(|()| write_down(current, plans))
                 .and_then(|()| keep(vardir, current, plans));
             Err(give_up(failure, undone))
         }
@@ -175,13 +184,15 @@ fn sync(plan: &Plan) -> Result<(), MergeError> {
     Ok(())
 }
 
+/// What a rollback needs; the last step that a full disk can bar.
+fn write_down(current: &Journal, plans: &[Plan]) -> Result<(), MergeError> {
+    undo::part_from_other_names(plans)?;
+    plans.iter().try_for_each(|plan| undo::write_down(current, plan))
+}
+
 /// The merge is complete. Its old objects are kept until the next live run; those of the run before are of no more use.
 fn keep(vardir: &Path, current: &Journal, plans: &[Plan]) -> Result<(), MergeError> {
     let Some(run) = plans.first().map(|plan| plan.run) else { return current.remove() };
-    undo::part_from_other_names(plans)?;
-    for plan in plans {
-        undo::write_down(current, plan)?;
-    }
     let last = Journal::last(vardir);
     if !last.exists() {
         return current.rename_to(&last);
@@ -203,8 +214,12 @@ fn keep(vardir: &Path, current: &Journal, plans: &[Plan]) -> Result<(), MergeErr
 }
 
 /// Nothing of the plans is applied; removes what they staged or kept, and the journal.
-fn clean(current: &Journal, plans: &[Plan]) -> Result<(), MergeError> {
+fn clean(vardir: &Path, current: &Journal, plans: &[Plan]) -> Result<(), MergeError> {
     current.enter(Phase::Staging)?;
+    // By their names: a plan that is damaged was not applied either.
+    for name in current.names()?.iter().filter_map(|name| name.strip_suffix(".plan")) {
+        pending::undone(vardir, name)?;
+    }
     for plan in plans {
         for store in &plan.stores {
             remove_tree(&store.directory.0)?;

@@ -69,7 +69,8 @@ pub(super) fn plan(changes: &[Change], source: &Source<'_>) -> Result<Planned, M
         }
         planner.add(path, work)?;
     }
-    let mut plan = Plan { run: source.run, part: source.part, stores: planner.stores, items: Vec::new() };
+    let mut plan =
+        Plan { run: source.report.id, part: source.part, stores: planner.stores, items: Vec::new() };
     for (path, (store, work)) in planner.items {
         plan.items.push(Item { path: HostPath(path), store, work });
     }
@@ -252,7 +253,7 @@ impl Planner<'_> {
             mount.join(format!(".{name}-undo"))
         };
         let is_first = step("look at", &above, existing(&above))?.is_none();
-        let directory = above.join(format!("{}.{}", self.source.run, self.source.part));
+        let directory = above.join(format!("{}.{}", self.source.report.id, self.source.part));
         let index = self.stores.len();
         self.stores.push(Store { directory: HostPath(directory), mount: HostPath(mount.clone()), is_first });
         if !self.items.contains_key(&mount) && above.parent() == Some(&mount) {
