@@ -5,23 +5,48 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::fs::{self, Metadata};
+use std::fs::{self, FileType, Metadata};
 use std::io;
+use std::num::NonZero;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, available_parallelism};
 
 use crate::disco::changes::compare::{Show, look_closely};
 use crate::disco::changes::entry::{names_in, unreadable};
 use crate::disco::changes::{Change, HostPath, Identity, ScanError, mark_implied};
 use crate::disco::sandbox::Sandbox;
 
+/// How many paths a processor takes at a time.
+const FEW: usize = 32;
+
+/// What was found at a path the last time; no change if both sides looked the same.
+#[derive(Debug)]
+struct Known {
+    states: (Option<Identity>, Option<Identity>),
+    change: Option<Change>,
+}
+
+/// A path that has to be read on both sides, as far as there is something.
+#[derive(Debug)]
+struct Moved {
+    live: PathBuf,
+    merged: PathBuf,
+    before: Option<Metadata>,
+    after: Option<Metadata>,
+}
+
 /// Finds the changes of a sandbox, again and again while modules run in it; what did not move since the last time is
 /// not read again.
 #[derive(Debug, Default)]
 pub struct Scanner {
     show: Show,
-    known: BTreeMap<PathBuf, (Identity, Option<Identity>, Option<Change>)>,
+    known: BTreeMap<PathBuf, Known>,
     found: Vec<Change>,
+    /// Paths at which something moved since the last time.
+    moved: Vec<Moved>,
     /// The touched names of files that have several, by the numbers of device and inode in the merged view.
     names: BTreeMap<(u64, u64), Vec<PathBuf>>,
 }
@@ -44,6 +69,7 @@ impl Scanner {
             let walk = Walk { merged: &merged, upper: layer.upper(), at: layer.at.clone() };
             self.visit(&walk, Path::new(""))?;
         }
+        self.read_moved()?;
         let mut found = std::mem::take(&mut self.found);
         found.sort_by(|a, b| a.path.cmp(&b.path));
         mark_implied(&mut found);
@@ -66,27 +92,30 @@ impl Scanner {
         }
     }
 
-    /// Looks at one entry of an upper layer, and at what lies below it.
+    /// Looks at a directory of an upper layer, and at what lies below it.
     fn visit(&mut self, walk: &Walk<'_>, relative: &Path) -> Result<(), ScanError> {
-        // Joining nothing would leave a slash at the end of the mount point's own path.
-        let live = if relative.as_os_str().is_empty() { walk.at.clone() } else { walk.at.join(relative) };
-        let upper = walk.upper.join(relative);
+        let (live, upper) = (walk.live(relative), walk.upper.join(relative));
         let metadata = fs::symlink_metadata(&upper).map_err(unreadable(&upper))?;
-        if is_whiteout(&metadata) {
-            return self.compare(walk, &live, None);
-        }
-        if !metadata.is_dir() {
-            // The merged view knows the file's number on the host, and how many names it really has.
-            let merged = walk.merged(&live);
-            let metadata = fs::symlink_metadata(&merged).map_err(unreadable(&merged))?;
-            return self.compare(walk, &live, Some(&metadata));
-        }
         if is_replaced(&upper)? {
             return self.compare_trees(walk, &live);
         }
         self.compare(walk, &live, Some(&metadata))?;
-        for name in names_in(&upper)? {
-            self.visit(walk, &relative.join(name))?;
+        // What the directory knows of an entry spares looking at most of them here.
+        for (name, kind) in entries_in(&upper)? {
+            let below = relative.join(name);
+            if kind.is_dir() {
+                self.visit(walk, &below)?;
+                continue;
+            }
+            let live = walk.live(&below);
+            if kind.is_char_device() && is_whiteout(&walk.upper.join(&below))? {
+                self.compare(walk, &live, None)?;
+                continue;
+            }
+            // The merged view knows the file's number on the host, and how many names it really has.
+            let merged = walk.merged(&live);
+            let metadata = fs::symlink_metadata(&merged).map_err(unreadable(&merged))?;
+            self.compare(walk, &live, Some(&metadata))?;
         }
         Ok(())
     }
@@ -142,16 +171,49 @@ impl Scanner {
             let names = self.names.entry((after.dev(), after.ino())).or_default();
             names.push(live.to_owned());
         }
-        let states = (before.as_ref().map(Identity::of).unwrap_or_default(), after.map(Identity::of));
-        if let Some((was, is, change)) = self.known.get(live)
-            && (*was, *is) == states
-        {
-            self.found.extend(change.clone());
-            return Ok(());
+        let states = (before.as_ref().map(Identity::of), after.map(Identity::of));
+        match self.known.get(live) {
+            Some(known) if known.states == states => self.found.extend(known.change.clone()),
+            _ => {
+                let (live, merged) = (live.to_owned(), walk.merged(live));
+                self.moved.push(Moved { live, merged, before, after: after.cloned() });
+            }
         }
-        let change = look_closely(live, before.as_ref(), &walk.merged(live), after, self.show)?;
-        self.found.extend(change.clone());
-        self.known.insert(live.to_owned(), (states.0, states.1, change));
+        Ok(())
+    }
+
+    /// Reads what moved, on all processors: no script runs meanwhile, and contents are most of the work.
+    fn read_moved(&mut self) -> Result<(), ScanError> {
+        let (moved, show) = (std::mem::take(&mut self.moved), self.show);
+        let read = |moved: &Moved| {
+            look_closely(&moved.live, moved.before.as_ref(), &moved.merged, moved.after.as_ref(), show)
+        };
+        let hands = available_parallelism().map_or(1, NonZero::get).min(moved.len().div_ceil(FEW));
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut done = Vec::new();
+            loop {
+                // Some at a time: files are of very different lengths.
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let Some(some) = moved.chunks(FEW).nth(number) else { return done };
+                done.push((number, some.iter().map(read).collect::<Vec<_>>()));
+            }
+        };
+        let done = thread::scope(|scope| {
+            let others: Vec<_> = (1..hands).map(|_| scope.spawn(work)).collect();
+            let mut done = work();
+            for other in others {
+                done.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            }
+            done.sort_by_key(|(number, _)| *number);
+            done
+        });
+        for (moved, change) in moved.into_iter().zip(done.into_iter().flat_map(|(_, some)| some)) {
+            let change = change?;
+            self.found.extend(change.clone());
+            let states = (moved.before.as_ref().map(Identity::of), moved.after.as_ref().map(Identity::of));
+            self.known.insert(moved.live, Known { states, change });
+        }
         Ok(())
     }
 }
@@ -171,6 +233,12 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
+    /// A path of the layer on the host.
+    fn live(&self, relative: &Path) -> PathBuf {
+        // Joining nothing would leave a slash at the end of the mount point's own path.
+        if relative.as_os_str().is_empty() { self.at.clone() } else { self.at.join(relative) }
+    }
+
     /// A path of the host in the merged view. No component of it is a link: the walk went through directories.
     fn merged(&self, live: &Path) -> PathBuf {
         self.merged.join(live.strip_prefix("/").unwrap_or(live))
@@ -178,8 +246,22 @@ impl Walk<'_> {
 }
 
 /// A whiteout is a character device with number 0:0.
-fn is_whiteout(metadata: &Metadata) -> bool {
-    metadata.file_type().is_char_device() && metadata.rdev() == 0
+fn is_whiteout(upper: &Path) -> Result<bool, ScanError> {
+    Ok(fs::symlink_metadata(upper).map_err(unreadable(upper))?.rdev() == 0)
+}
+
+/// Names and types of what lies in a directory, sorted.
+fn entries_in(directory: &Path) -> Result<Vec<(OsString, FileType)>, ScanError> {
+    let read = || -> io::Result<Vec<_>> {
+        let entries = fs::read_dir(directory)?.map(|entry| {
+            let entry = entry?;
+            Ok((entry.file_name(), entry.file_type()?))
+        });
+        entries.collect()
+    };
+    let mut entries = read().map_err(unreadable(directory))?;
+    entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Ok(entries)
 }
 
 /// Whether a directory of an upper layer hides the live one of the same name: opaque, or moved here from elsewhere.
