@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::disco::Mode;
+use crate::disco::changes::HostPath;
 use crate::disco::dance::{Event, LockError, Watch};
 use crate::disco::ending::{self, EndingError};
 use crate::disco::history::{History, HistoryError};
@@ -63,7 +64,14 @@ pub fn rollback(mode: Mode, vardir: &Path, watch: Watch<'_>) -> Result<RolledBac
     run.changes = undoable.changes;
     if mode == Mode::Live {
         let (undoing, began) = (Instant::now(), started.elapsed().as_secs_f64());
-        merge::rollback(vardir).map_err(RollbackError::Merge)?;
+        for path in merge::rollback(vardir).map_err(RollbackError::Merge)? {
+            let text = format!(
+                "{} had other names; it is a file of its own now, because none of them is still what it was",
+                HostPath(path)
+            );
+            watch(Event::Note { text: &text });
+            run.notes.push(text);
+        }
         let usage = Usage::timed(undoing.elapsed());
         run.internal.push(Step { kind: "rollback".into(), item: None, began, usage });
         run.merged = true;

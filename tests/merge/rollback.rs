@@ -79,3 +79,51 @@ fn only_the_last_live_run_is_kept() {
     assert_eq!(lab.acme(&["rollback"]).code, 0);
     assert_eq!(lab.shell("cat /srv/file"), first);
 }
+
+/// Names of files in several directories, one of them replaced, removed, or changed in place by the run.
+const LINKED: &str = "cd /srv; mkdir -p d/deep e; for f in replaced removed moved both twice styled; do
+    echo $f > $f; ln $f d/deep/$f; done; ln both e/both; ln -s nowhere link; ln link d/deep/link; touch -hd @1000000000 link
+    setfattr -n user.kept -v x replaced; chown 3:4 replaced";
+const UNLINK: &str = "cd /srv; echo new > t; mv t replaced; rm removed; mv moved e/moved; rm both d/deep/both
+    echo more >> d/deep/twice; rm twice; chmod 600 d/deep/styled; rm styled; rm link";
+
+#[test]
+fn names_that_shared_a_file_share_it_again() {
+    for on_disk in [true, false] {
+        let universe = Universe::empty().unwrap();
+        universe.add("m-1/scripts/1.sh", &format!("#!/bin/bash -e\n{UNLINK}")).unwrap();
+        let lab = if on_disk { Lab::on_disk(universe) } else { Lab::with(universe) };
+        lab.shell(LINKED);
+        let before = look(&lab);
+        let live = lab.acme(&["dance"]);
+        assert_eq!(live.code, 0, "{live:#?}");
+        assert!(tree::difference(&look(&lab), &before).is_some());
+        let back = lab.acme(&["rollback"]);
+        assert!(back.code == 0 && !back.stdout.contains("of its own"), "{back:#?}");
+        tree::assert_same(&look(&lab), &before);
+    }
+}
+
+#[test]
+fn a_name_whose_file_became_another_one_meanwhile_gets_its_own_back() {
+    let lab = lab("cd /srv; echo new > t; mv t one; echo new > t; mv t two; echo new > t; mv t three");
+    lab.shell("cd /srv; for f in one two three; do echo $f > $f; ln $f $f.other; done");
+    assert_eq!(lab.acme(&["dance"]).code, 0);
+    // Another content; another look; gone, and another file of the same content by that name.
+    lab.shell(
+        "cd /srv; echo theirs >> one.other; chmod 600 two.other; rm three.other; echo three > three.other",
+    );
+    let back = lab.acme(&["rollback"]);
+    assert_eq!(back.code, 0, "{back:#?}");
+    for name in ["one", "two", "three"] {
+        let said = format!(
+            "warning: /srv/{name} had other names; it is a file of its own now, because none of them"
+        );
+        assert!(back.stdout.contains(&said), "{back:#?}");
+        assert_eq!(
+            lab.shell(&format!("cat /srv/{name}; stat -c '%h %a' /srv/{name} /srv/{name}.other | uniq")),
+            if name == "two" { format!("{name}\n1 644\n1 600\n") } else { format!("{name}\n1 644\n") }
+        );
+    }
+    assert_eq!(lab.shell("cat /srv/one.other"), "one\ntheirs\n");
+}

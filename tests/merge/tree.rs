@@ -54,9 +54,10 @@ fn visit(
     line.push_str(&format!(" modified {}.{:09}", found.mtime(), found.mtime_nsec()));
     lines.insert(relative.to_owned(), line);
     if found.is_dir() {
-        for entry in fs::read_dir(path).unwrap() {
-            visit(root, &entry.unwrap().path(), lines, names);
-        }
+        // In order, so that the first name of a file is the same one each time.
+        let mut entries: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
+        entries.sort();
+        entries.iter().for_each(|entry| visit(root, entry, lines, names));
     }
 }
 

@@ -1,6 +1,6 @@
 //! The twin for audit-only builds.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{MergeError, Recovered, Source, Undoable, Unfinished};
 use crate::disco::changes::Change;
@@ -24,7 +24,7 @@ pub(crate) fn undoable(_: &Path) -> Result<Undoable, MergeError> {
     Err(MergeError::NotBuiltIn)
 }
 
-pub(crate) fn rollback(_: &Path) -> Result<(), MergeError> {
+pub(crate) fn rollback(_: &Path) -> Result<Vec<PathBuf>, MergeError> {
     Err(MergeError::NotBuiltIn)
 }
 

@@ -17,6 +17,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use super::MergeError;
 use super::journal::{Item, Plan, Side, State, Work};
 use super::reach::{Place, Reach, step};
+use super::rejoin::rejoin;
 use super::stage;
 use super::style::set_protection;
 
@@ -39,6 +40,9 @@ pub(super) fn drive(plan: &Plan, side: Side) -> Result<(), MergeError> {
     }
     for number in numbers.clone() {
         drive.rewrite(number)?;
+    }
+    if side == Side::Old {
+        rejoin(plan, &mut drive.reach)?;
     }
     // Innermost first again: a directory's time is set after the last change below it.
     for number in numbers.clone().rev() {
@@ -202,7 +206,7 @@ fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-fn is_same_content(one: &File, two: &File) -> io::Result<bool> {
+pub(super) fn is_same_content(one: &File, two: &File) -> io::Result<bool> {
     let length = one.metadata()?.len();
     if length != two.metadata()?.len() {
         return Ok(false);

@@ -26,6 +26,7 @@ use sha2::{Digest, Sha256};
 
 use super::MergeError;
 use super::reach::step;
+use super::rejoin::Inode;
 use super::style::Style;
 use crate::disco::changes::{HostPath, hex};
 
@@ -81,6 +82,9 @@ pub(super) enum State {
     /// would keep it from being moved are put on at the end.
     Object {
         flags: u32,
+        /// Which file it was, if that had other names.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        shared: Option<Inode>,
     },
     /// A directory; what lies in it has items of its own.
     Directory(Box<Style>),
@@ -134,7 +138,7 @@ impl Work {
     /// The flags on one side; none where the path is empty.
     pub(super) fn flags(&self, side: Side) -> u32 {
         match self.state(side) {
-            Some(State::Object { flags }) => *flags,
+            Some(State::Object { flags, .. }) => *flags,
             _ => self.style(side).map_or(0, |style| style.flags),
         }
     }

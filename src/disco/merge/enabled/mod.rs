@@ -15,13 +15,14 @@ mod journal;
 mod pending;
 mod plan;
 mod reach;
+mod rejoin;
 mod stage;
 mod style;
 mod undo;
 
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use self::drive::{dress_roots, drive};
 use self::journal::{Journal, Phase, Plan, Side};
@@ -118,17 +119,19 @@ pub(crate) fn undoable(vardir: &Path) -> Result<Undoable, MergeError> {
     Ok(Undoable { run, changes: undo::changes(&plans)? })
 }
 
-/// Undoes the last live run. The caller holds the lock.
+/// Undoes the last live run. The caller holds the lock. Returns the paths that shared a file with others before the run, and
+/// are files of their own now: none of the others holds that file any more as it was.
 ///
 /// # Errors
 /// As [`undoable`], or a step failed: the host is then as the live run left it.
-pub(crate) fn rollback(vardir: &Path) -> Result<(), MergeError> {
+pub(crate) fn rollback(vardir: &Path) -> Result<Vec<PathBuf>, MergeError> {
     let (last, current) = (Journal::last(vardir), Journal::current(vardir));
     undoable(vardir)?;
     let plans = last.plans()?;
     last.enter(Phase::Backward)?;
     last.rename_to(&current)?;
-    take_back(vardir, &current, &plans)
+    take_back(vardir, &current, &plans)?;
+    Ok(plans.iter().flat_map(rejoin::apart).collect())
 }
 
 /// Drives a committed merge to its end, or back where that is not possible.
@@ -186,7 +189,7 @@ fn sync(plan: &Plan) -> Result<(), MergeError> {
 
 /// What a rollback needs; the last step that a full disk can bar.
 fn write_down(current: &Journal, plans: &[Plan]) -> Result<(), MergeError> {
-    undo::part_from_other_names(plans)?;
+    plans.iter().try_for_each(undo::part_from_other_names)?;
     plans.iter().try_for_each(|plan| undo::write_down(current, plan))
 }
 

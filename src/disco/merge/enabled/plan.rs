@@ -10,6 +10,7 @@ use rustix::fs::{AtFlags, StatxFlags, statvfs, statx};
 
 use super::journal::{Item, Plan, State, Store, Work};
 use super::reach::step;
+use super::rejoin::Inode;
 use super::style::Style;
 use super::{MergeError, Source};
 use crate::disco::changes::{Change, Entry, HostPath, Identity, View};
@@ -206,12 +207,15 @@ impl Planner<'_> {
         let old = match &change.before {
             None => State::Nothing,
             Some(before) if before.is_directory() => State::Directory(old_style()?),
-            Some(before) => State::Object { flags: before.flags },
+            Some(before) => {
+                let shared = (before.names > 1).then(|| step("look at", path, Inode::of(path)));
+                State::Object { flags: before.flags, shared: shared.transpose()? }
+            }
         };
         let new = match &change.after {
             None => State::Nothing,
             Some(after) if after.is_directory() => State::Directory(new_style()?),
-            Some(after) => State::Object { flags: after.flags },
+            Some(after) => State::Object { flags: after.flags, shared: None },
         };
         Ok(Work::Place { old, new })
     }

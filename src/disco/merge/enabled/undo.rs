@@ -108,19 +108,17 @@ pub(super) fn changes(plans: &[Plan]) -> Result<Vec<Change>, MergeError> {
 
 /// Makes copies of those kept files that still have a name on the host: it would count one name too many, and what is
 /// written to it would be written to what is kept.
-pub(super) fn part_from_other_names(plans: &[Plan]) -> Result<(), MergeError> {
+pub(super) fn part_from_other_names(plan: &Plan) -> Result<(), MergeError> {
     let mut kept: BTreeMap<(u64, u64), Vec<PathBuf>> = BTreeMap::new();
-    for plan in plans {
-        for number in 0..plan.items.len() {
-            let slot = plan.slot(number, Side::Old);
-            let found = fs::symlink_metadata(&slot).ok();
-            if let Some(found) = found.filter(|found| !found.is_dir() && found.nlink() > 1) {
-                kept.entry((found.dev(), found.ino())).or_default().push(slot);
-            }
+    for number in 0..plan.items.len() {
+        let slot = plan.slot(number, Side::Old);
+        let found = fs::symlink_metadata(&slot).ok();
+        if let Some(found) = found.filter(|found| !found.is_dir() && found.nlink() > 1) {
+            kept.entry((found.dev(), found.ino())).or_default().push(slot);
         }
     }
     let mut reach = Reach::default();
-    for slots in kept.into_values() {
+    for (file, slots) in kept {
         let found = step("look at", &slots[0], fs::symlink_metadata(&slots[0]))?;
         if found.nlink() <= slots.len() as u64 {
             continue;
@@ -130,7 +128,13 @@ pub(super) fn part_from_other_names(plans: &[Plan]) -> Result<(), MergeError> {
             Err(error) if error.kind() != io::ErrorKind::NotFound => step("remove", &copy, Err(error))?,
             _ => {}
         }
-        stage::copy(&slots[0], &slots[0], View::Live, &copy, &mut reach)?;
+        // By another name, the file may be the new one already.
+        let old = changed_in_place(plan, file);
+        let content = old.and_then(|(number, _, content)| content.then(|| plan.slot(number, Side::Old)));
+        stage::copy(&slots[0], content.as_ref().unwrap_or(&slots[0]), View::Live, &copy, &mut reach)?;
+        if let Some((_, style, _)) = old {
+            step("keep", &slots[0], style.put_on(&reach.place(&copy)?))?;
+        }
         for slot in &slots[1..] {
             let again = slot.with_extension("again");
             step("keep", slot, stage::link(&copy, &again))?;
@@ -139,4 +143,16 @@ pub(super) fn part_from_other_names(plans: &[Plan]) -> Result<(), MergeError> {
         step("keep", &slots[0], fs::rename(&copy, &slots[0]))?;
     }
     Ok(())
+}
+
+/// The item that changed a file of this device and number in place, how the file looked before, and whether its content
+/// changed, too.
+fn changed_in_place(plan: &Plan, file: (u64, u64)) -> Option<(usize, &Style, bool)> {
+    plan.items.iter().enumerate().find_map(|(number, item)| match &item.work {
+        Work::Style { old, content, .. } => {
+            let found = fs::symlink_metadata(&item.path.0).ok()?;
+            ((found.dev(), found.ino()) == file).then_some((number, &**old, *content))
+        }
+        Work::Place { .. } => None,
+    })
 }
