@@ -2,6 +2,7 @@
 
 mod crash;
 mod deferred;
+mod durable;
 mod kinds;
 mod per_module;
 mod random;

@@ -68,42 +68,53 @@ pub(crate) enum End {
 /// Runs a command of the node and kills it right after its call number `after`, counted from 1 and from the moment on
 /// at which `from` is there.
 pub(crate) fn run(node: &Node, argv: &[&str], from: &Path, after: Option<usize>) -> Result<End> {
+    let (mut calls, mut begun, mut entered) = (0, false, false);
+    let code = follow(node, argv, &mut |_, registers, is_entry| {
+        if is_entry {
+            // The flags of openat(2) are its third argument.
+            entered = changes(registers.orig_rax as libc::c_long, registers.rdx);
+        } else if entered {
+            begun = begun || from.symlink_metadata().is_ok();
+            calls += usize::from(begun);
+        }
+        Ok(!is_entry && entered && begun && Some(calls) == after)
+    })?;
+    Ok(code.map_or(End::Killed, |code| End::Itself { code, calls }))
+}
+
+/// Runs a command of the node and calls `look` before and after each of its system calls, until that wants it to be
+/// killed. Returns its exit code; none if it was killed.
+pub(crate) fn follow(node: &Node, argv: &[&str], look: Look<'_>) -> Result<Option<i32>> {
     node.inside(|| {
         let mut command = Command::new("sh");
         command.args(["-c", "kill -STOP $$; exec \"$@\"", "sh"]).args(argv).env_clear().current_dir("/");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().context("cannot start the command")?;
-        trace(Pid::from_raw(child.id().try_into()?), from, after)
+        trace(Pid::from_raw(child.id().try_into()?), look)
     })
 }
 
-fn trace(pid: Pid, from: &Path, after: Option<usize>) -> Result<End> {
+/// Gets the process, its registers, and whether the call is about to begin; tells whether to kill it.
+pub(crate) type Look<'a> = &'a mut (dyn FnMut(Pid, &libc::user_regs_struct, bool) -> Result<bool> + Send);
+
+fn trace(pid: Pid, look: Look<'_>) -> Result<Option<i32>> {
     let stopped = waitpid(pid, Some(WaitPidFlag::WUNTRACED))?;
     ensure!(matches!(stopped, WaitStatus::Stopped(_, Signal::SIGSTOP)), "the shell: {stopped:?}");
     ptrace::seize(pid, Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_EXITKILL)?;
     kill(pid, Signal::SIGCONT)?;
-    let (mut calls, mut begun, mut inside) = (0, false, None);
+    let mut is_entry = true;
     loop {
         let mut pass_on = None;
         match waitpid(pid, None)? {
-            WaitStatus::Exited(_, code) => return Ok(End::Itself { code, calls }),
-            WaitStatus::PtraceSyscall(_) => match inside.take() {
-                None => {
-                    let registers = ptrace::getregs(pid)?;
-                    // The flags of openat(2) are its third argument.
-                    inside = Some(changes(registers.orig_rax as libc::c_long, registers.rdx));
+            WaitStatus::Exited(_, code) => return Ok(Some(code)),
+            WaitStatus::PtraceSyscall(_) => {
+                if look(pid, &ptrace::getregs(pid)?, is_entry)? {
+                    kill(pid, Signal::SIGKILL)?;
+                    waitpid(pid, None)?;
+                    return Ok(None);
                 }
-                Some(false) => {}
-                Some(true) => {
-                    begun = begun || from.symlink_metadata().is_ok();
-                    calls += usize::from(begun);
-                    if begun && Some(calls) == after {
-                        kill(pid, Signal::SIGKILL)?;
-                        waitpid(pid, None)?;
-                        return Ok(End::Killed);
-                    }
-                }
-            },
+                is_entry = !is_entry;
+            }
             // Taking hold of it, and its own stops.
             WaitStatus::PtraceEvent(..) => {}
             WaitStatus::Stopped(_, signal) => pass_on = Some(signal),
