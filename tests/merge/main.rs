@@ -4,6 +4,7 @@ mod crash;
 mod deferred;
 mod durable;
 mod kinds;
+mod mounts;
 mod per_module;
 mod random;
 mod refusals;

@@ -127,3 +127,23 @@ fn a_name_whose_file_became_another_one_meanwhile_gets_its_own_back() {
     }
     assert_eq!(lab.shell("cat /srv/one.other"), "one\ntheirs\n");
 }
+
+#[test]
+fn a_link_that_takes_the_place_of_a_directory_is_not_followed() {
+    let lab = lab(
+        "cd /srv; mv loop was; ln -s loop loop; mv away were; ln -s other away; rm away/x; echo m > away/made",
+    );
+    lab.shell("cd /srv; mkdir -p loop/a/b other away/a; echo x | tee loop/a/x away/x > other/x");
+    let before = look(&lab);
+    let live = lab.acme(&["dance"]);
+    assert_eq!(live.code, 0, "{live:#?}");
+    assert_eq!(
+        lab.shell("cd /srv; readlink loop away; cat was/a/x were/x; ls other"),
+        "loop\nother\nx\nx\nmade\n"
+    );
+    let noop = lab.acme(&["rollback", "--noop"]);
+    assert!(noop.stdout.contains("/srv/loop/a/x : Created"), "{noop:#?}");
+    let back = lab.acme(&["rollback"]);
+    assert_eq!(back.code, 0, "{back:#?}");
+    tree::assert_same(&look(&lab), &before);
+}

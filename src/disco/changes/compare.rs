@@ -97,10 +97,9 @@ pub struct Look {
 /// Compares what lies at a path of the host with how it is to look; where there is nothing, or something else than a
 /// directory that is to be one, with a directory of that look.
 pub fn compare_look(live: &Path, look: &Look) -> Result<Option<Change>, ScanError> {
-    let before = match fs::symlink_metadata(live) {
-        Ok(found) => Some(read_entry(live, &found, found.dev(), View::Live)?.0),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => None,
-        Err(error) => return Err(unreadable(live)(error)),
+    let before = match look_at(live)? {
+        Some(found) => Some(read_entry(live, &found, found.dev(), View::Live)?.0),
+        None => None,
     };
     let stays = before.clone().filter(|before| before.mode & libc::S_IFMT == look.mode & libc::S_IFMT);
     let after = Entry {
@@ -131,12 +130,18 @@ pub fn compare_look(live: &Path, look: &Look) -> Result<Option<Change>, ScanErro
 
 /// Compares what lies at a path of the host with what would take its place from `instead`; none if they look the same.
 pub fn compare(live: &Path, instead: &Path) -> Result<Option<Change>, ScanError> {
-    let look = |path: &Path| match fs::symlink_metadata(path) {
+    look_closely(live, look_at(live)?.as_ref(), instead, look_at(instead)?.as_ref(), Show::default())
+}
+
+/// What lies at a path; none: nothing. Where the way to it leads over a link, it is another path's.
+fn look_at(path: &Path) -> Result<Option<Metadata>, ScanError> {
+    let is_link = |above: &Path| fs::symlink_metadata(above).is_ok_and(|found| found.is_symlink());
+    match fs::symlink_metadata(path) {
+        _ if path.ancestors().skip(1).any(is_link) => Ok(None),
         Ok(found) => Ok(Some(found)),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             Ok(None)
         }
         Err(error) => Err(unreadable(path)(error)),
-    };
-    look_closely(live, look(live)?.as_ref(), instead, look(instead)?.as_ref(), Show::default())
+    }
 }

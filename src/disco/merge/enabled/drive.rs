@@ -16,7 +16,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::MergeError;
 use super::journal::{Item, Plan, Side, State, Work};
-use super::reach::{Place, Reach, step};
+use super::reach::{Place, Reach, is_gone, step};
 use super::rejoin::rejoin;
 use super::stage;
 use super::style::set_protection;
@@ -200,10 +200,6 @@ impl<'a> Drive<'a> {
 
 fn lies_at(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
-}
-
-fn is_gone(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 pub(super) fn is_same_content(one: &File, two: &File) -> io::Result<bool> {

@@ -25,7 +25,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use self::drive::{dress_roots, drive};
-use self::journal::{Journal, Phase, Plan, Side};
+use self::journal::{Journal, Phase, Plan, Side, Work};
 pub(crate) use self::pending::{begin, end, forget, unfinished};
 use self::reach::step;
 use super::{MergeError, Recovered, Source, Undoable, Unfinished};
@@ -175,7 +175,19 @@ fn drive_all(plans: &[Plan], side: Side) -> Result<(), MergeError> {
         Side::New => plans.iter().try_for_each(|plan| drive(plan, side))?,
         Side::Old => plans.iter().rev().try_for_each(|plan| drive(plan, side))?,
     }
-    plans.iter().try_for_each(sync)
+    plans.iter().try_for_each(|plan| sync(plan).and_then(|()| sync_mounted_files(plan)))
+}
+
+/// Writes files to disk that are mounted by themselves: theirs may be another file system than that of their directory.
+fn sync_mounted_files(plan: &Plan) -> Result<(), MergeError> {
+    for item in plan.items.iter().filter(|item| matches!(item.work, Work::Style { .. })) {
+        let path = &item.path.0;
+        let is_file = step("look at", path, fs::symlink_metadata(path))?.is_file();
+        if is_file && plan::is_mount_point(path)? {
+            step("write to disk", path, stage::open(path).and_then(|file| file.sync_all()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes to disk what lies on the file systems of a plan: once for each, whatever was changed there.

@@ -45,7 +45,13 @@ pub(super) struct Planned {
 
 /// Plans the merge of changes, which are sorted by path.
 pub(super) fn plan(changes: &[Change], source: &Source<'_>) -> Result<Planned, MergeError> {
-    let mut planner = Planner { source, stores: Vec::new(), roots: BTreeMap::new(), items: BTreeMap::new() };
+    let mut planner = Planner {
+        source,
+        stores: Vec::new(),
+        roots: BTreeMap::new(),
+        mounted: BTreeSet::new(),
+        items: BTreeMap::new(),
+    };
     for change in changes {
         planner.check(change)?;
     }
@@ -128,6 +134,8 @@ struct Planner<'a> {
     stores: Vec<Store>,
     /// Index of the store by directory that was looked at.
     roots: BTreeMap<PathBuf, PathBuf>,
+    /// Files that are mounted by themselves.
+    mounted: BTreeSet<PathBuf>,
     items: BTreeMap<PathBuf, (usize, Work)>,
 }
 
@@ -137,7 +145,7 @@ impl Planner<'_> {
     }
 
     /// The host must still be what the run started from, and must let itself be changed.
-    fn check(&self, change: &Change) -> Result<(), MergeError> {
+    fn check(&mut self, change: &Change) -> Result<(), MergeError> {
         let path = &change.path.0;
         let now = step("look at", path, existing(path))?;
         let same = match (&change.before, &now) {
@@ -161,9 +169,18 @@ impl Planner<'_> {
             return Err(MergeError::Immutable { path: path.clone() });
         }
         if !keeps_inode(change) && is_mount_point(path)? {
-            return Err(MergeError::MountPoint { path: path.clone() });
+            // Nothing can take its place, but what it holds can change.
+            if !before.is_file() || !change.after.as_ref().is_some_and(Entry::is_file) {
+                return Err(MergeError::MountPoint { path: path.clone() });
+            }
+            self.mounted.insert(path.clone());
         }
         Ok(())
+    }
+
+    /// Whether the inode stays and only looks different, or is written in place because it has other names.
+    fn is_in_place(&self, change: &Change) -> bool {
+        keeps_inode(change) || self.mounted.contains(&change.path.0)
     }
 
     /// The new contents must fit, for each file system.
@@ -171,7 +188,7 @@ impl Planner<'_> {
         let mut needed: BTreeMap<PathBuf, Vec<(&Path, u64)>> = BTreeMap::new();
         for change in changes {
             let (path, Some(after)) = (&change.path.0, &change.after) else { continue };
-            if !after.is_file() || is_same_content(change) && keeps_inode(change) {
+            if !after.is_file() || is_same_content(change) && self.is_in_place(change) {
                 continue;
             }
             let from = self.merged(path);
@@ -200,7 +217,7 @@ impl Planner<'_> {
         let merged = self.merged(path);
         let old_style = || step("look at", path, Style::of(path, View::Live)).map(Box::new);
         let new_style = || step("look at the new", path, Style::of(&merged, View::Merged)).map(Box::new);
-        if keeps_inode(change) {
+        if self.is_in_place(change) {
             let content = !is_same_content(change);
             return Ok(Work::Style { old: old_style()?, new: new_style()?, content });
         }
@@ -318,7 +335,7 @@ fn existing(path: &Path) -> io::Result<Option<Metadata>> {
 }
 
 /// Whether something is mounted at a path; the root of everything counts.
-fn is_mount_point(path: &Path) -> Result<bool, MergeError> {
+pub(super) fn is_mount_point(path: &Path) -> Result<bool, MergeError> {
     let Some(above) = path.parent() else { return Ok(true) };
     let mount = |path: &Path| {
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;

@@ -69,6 +69,12 @@ fn open_directory(path: &Path) -> nix::Result<OwnedFd> {
     openat2(AT_FDCWD, path, how)
 }
 
+/// Whether a path cannot be reached because it, or a directory above it, is not there any more, or is a link now.
+pub(super) fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+        || error.raw_os_error() == Some(libc::ELOOP)
+}
+
 /// Adds what was tried, and on which path, to an error.
 pub(super) fn step<T, E: Into<io::Error>>(
     action: &'static str,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::MergeError;
 use super::journal::{Journal, Plan, Side, State, Work, read_sealed};
-use super::reach::{Reach, step};
+use super::reach::{Reach, is_gone, step};
 use super::stage;
 use super::style::Style;
 use crate::disco::changes::{self, Change, HostPath, Identity, View};
@@ -26,15 +26,19 @@ enum Seen {
     Other(Identity),
 }
 
-fn see(path: &Path) -> Result<Seen, MergeError> {
-    match fs::symlink_metadata(path) {
+/// Looks at a path, but not through a link that took the place of a directory above it.
+fn see(path: &Path, reach: &mut Reach) -> Result<Seen, MergeError> {
+    let found = match reach.place(path) {
+        Ok(_) => fs::symlink_metadata(path),
+        Err(MergeError::Step { source, .. }) => Err(source),
+        Err(error) => return Err(error),
+    };
+    match found {
         Ok(found) if found.is_dir() => {
             step("look at", path, Style::of(path, View::Live)).map(Seen::Directory)
         }
         Ok(found) => Ok(Seen::Other(Identity::of(&found))),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            Ok(Seen::Nothing)
-        }
+        Err(error) if is_gone(&error) => Ok(Seen::Nothing),
         Err(error) => step("look at", path, Err(error)),
     }
 }
@@ -42,8 +46,9 @@ fn see(path: &Path) -> Result<Seen, MergeError> {
 /// Writes down what the paths of a plan are now.
 pub(super) fn write_down(journal: &Journal, plan: &Plan) -> Result<(), MergeError> {
     let mut seen = Vec::with_capacity(plan.items.len());
+    let mut reach = Reach::default();
     for item in &plan.items {
-        seen.push((&item.path, see(&item.path.0)?));
+        seen.push((&item.path, see(&item.path.0, &mut reach)?));
     }
     journal.write_sealed(&format!("{}.after", plan.name()), &seen)
 }
@@ -58,8 +63,9 @@ pub(super) fn check(journal: &Journal, plans: &[Plan]) -> Result<(), MergeError>
             plan.items.iter().map(|item| matches!(item.work.state(Side::New), Some(State::Directory(_))));
         left.extend(seen.into_iter().zip(made).map(|((path, seen), made)| (path.0, (plan.run, seen, made))));
     }
+    let mut reach = Reach::default();
     for (path, (run, then, _)) in &left {
-        let same = match (then, see(path)?) {
+        let same = match (then, see(path, &mut reach)?) {
             (Seen::Directory(then), Seen::Directory(now)) => then.looks_like(&now),
             (then, now) => *then == now,
         };
