@@ -10,13 +10,15 @@ use crate::Appliance;
 use crate::cli::error::CommandError;
 use crate::cli::exit;
 use crate::cli::output::{Lines, answer};
-use crate::cli::settings;
 use crate::cli::streams::{Answer, exit_code, input, pass_on};
+use crate::cli::{settings, state};
+use crate::disco::Mode;
 use crate::disco::attempt::{self, Attempt, AttemptError, Request};
 use crate::disco::changes::Show;
 use crate::disco::diff::Format;
 use crate::disco::params::NodeName;
 use crate::disco::sandbox::Program;
+use crate::disco::sandbox::probe;
 use crate::disco::secrets::Secrets;
 use crate::disco::settings::Flags;
 use crate::features;
@@ -82,9 +84,12 @@ pub(super) fn run(appliance: &Appliance, arguments: &Arguments) -> Result<u8, Co
         },
         limits: settings.limits,
         node: NodeName::new(&node)?,
-        vardir: brand.paths.vardir.into(),
+        vardir: state::directory(brand),
         etcdir: brand.paths.etcdir.into(),
     };
+    if arguments.apply || arguments.ask {
+        probe::check(Mode::Live).map_err(|missing| with_hint(missing.into()))?;
+    }
     let to = if arguments.json { Answer::Stderr } else { Answer::Stdout };
     let mut tried = attempt::attempt(request, &mut |activity| pass_on(activity, to)).map_err(with_hint)?;
     let mut lines = Lines::on_stderr(!arguments.no_diff);

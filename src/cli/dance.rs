@@ -10,7 +10,7 @@ use crate::cli::error::CommandError;
 use crate::cli::exit;
 use crate::cli::explain::explain;
 use crate::cli::output::{Lines, answer};
-use crate::cli::settings;
+use crate::cli::{settings, state};
 use crate::disco::Mode;
 use crate::disco::dance::{self, DanceError, MergeEach, PlanRequest, Request};
 use crate::disco::diff::Format;
@@ -26,7 +26,8 @@ use crate::features;
 /// Fetch this node's modules, run them, report every difference
 ///
 /// With --noop everything runs for real in a sandbox and nothing reaches the host. Without it, the changes are merged
-/// into the host if nothing failed.
+/// into the host if nothing failed. A noop works without root where the kernel gives users namespaces: scripts can then
+/// change /etc, what modules put in place and what belongs to the caller, and the state is kept in XDG_STATE_HOME.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -89,7 +90,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(appliance: &Appliance, arguments: &Arguments) -> Result<u8, CommandError> {
     let brand = &appliance.brand;
-    let vardir = PathBuf::from(brand.paths.vardir);
+    let vardir = state::directory(brand);
     let etcdir = PathBuf::from(brand.paths.etcdir);
     let noop = arguments.noop || std::env::var_os("NOOP").is_some_and(|value| !value.is_empty());
     if !noop && !features::has("live") {

@@ -9,6 +9,7 @@ use crate::Appliance;
 use crate::cli::error::CommandError;
 use crate::cli::exit;
 use crate::cli::output::answer;
+use crate::cli::state;
 use crate::disco::doctor::{self, Finding, Patient, Verdict};
 use crate::disco::settings::{Baked, Flags, Settings, Sources};
 use crate::server_conf::ServerConf;
@@ -33,7 +34,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(appliance: &Appliance, arguments: &Arguments) -> Result<u8, CommandError> {
     let brand = &appliance.brand;
-    let vardir = PathBuf::from(brand.paths.vardir);
+    let vardir = state::directory(brand);
     let etcdir = PathBuf::from(brand.paths.etcdir);
     let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let baked = Baked { server: brand.client.server, rsync: brand.client.rsync };

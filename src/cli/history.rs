@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::Appliance;
 use crate::cli::error::CommandError;
 use crate::cli::output::{answer, columns, pending};
+use crate::cli::state;
 use crate::disco::Mode;
 use crate::disco::ending;
 use crate::disco::history::History;
@@ -35,7 +36,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(appliance: &Appliance, arguments: &Arguments) -> Result<u8, CommandError> {
-    let vardir = Path::new(appliance.brand.paths.vardir);
+    let vardir = &state::directory(&appliance.brand);
     let history = History::of(vardir);
     let mut runs = Vec::new();
     for number in history.numbers()?.into_iter().rev().take(arguments.number) {

@@ -22,6 +22,7 @@ mod rollback;
 mod server;
 mod settings;
 mod shadow;
+mod state;
 mod streams;
 
 use std::ffi::OsString;

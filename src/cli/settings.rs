@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::brand::Brand;
 use crate::cli::error::CommandError;
+use crate::cli::state;
 use crate::disco::settings::{Baked, Flags, Settings, Sources};
 use crate::server_conf::ServerConf;
 
@@ -11,7 +12,8 @@ use crate::server_conf::ServerConf;
 pub(super) fn resolve(brand: &Brand, flags: &Flags) -> Result<Settings, CommandError> {
     let conf = ServerConf::read(&Path::new(brand.paths.etcdir).join("server.conf"))?;
     let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let sources = Sources { environment: &environment, vardir: Path::new(brand.paths.vardir), conf: &conf };
+    let vardir = state::directory(brand);
+    let sources = Sources { environment: &environment, vardir: &vardir, conf: &conf };
     let baked = Baked { server: brand.client.server, rsync: brand.client.rsync };
     Ok(Settings::resolve(flags, sources, baked)?)
 }

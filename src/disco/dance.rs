@@ -21,7 +21,7 @@ use crate::disco::order::{self, CycleError};
 use crate::disco::params::{self, NodeName, ParametersError};
 use crate::disco::plan::{self, PlanError};
 use crate::disco::report::{Run, Step};
-use crate::disco::sandbox::probe::{self, ProbeError};
+use crate::disco::sandbox::probe::{self, ProbeError, Rights};
 use crate::disco::sandbox::restricted;
 use crate::disco::sandbox::shadow::HeldBack;
 use crate::disco::sandbox::{Furniture, Host, SandboxError};
@@ -182,7 +182,7 @@ pub enum DanceError {
 /// [`Outcome`] says so, the others still run, and nothing is merged.
 pub fn dance(request: &Request, watch: Watch<'_>) -> Result<Run, DanceError> {
     let started = Instant::now();
-    probe::check()?;
+    probe::check(request.mode)?;
     if let Some(plan) = &request.plan {
         plan::check_target(&plan.out)?;
     }
@@ -225,6 +225,10 @@ pub fn dance(request: &Request, watch: Watch<'_>) -> Result<Run, DanceError> {
                 true => restricted::commands(&request.etcdir.join("restricted.d"))?,
                 false => Vec::new(),
             },
+            placed: match Rights::own() {
+                Rights::Root => Vec::new(),
+                Rights::User => placed(&modules)?,
+            },
         },
         noise,
     };
@@ -253,6 +257,17 @@ pub fn dance(request: &Request, watch: Watch<'_>) -> Result<Run, DanceError> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// Where the modules put files and the output of templates; paths of the host.
+fn placed(modules: &[Module]) -> Result<Vec<PathBuf>, ModuleError> {
+    let mut paths = Vec::new();
+    for module in modules {
+        for below in [module.files_below("files", true)?, module.templates()?] {
+            paths.extend(below.into_iter().map(|path| Path::new("/").join(path)));
+        }
+    }
+    Ok(paths)
 }
 
 /// An error and what caused it, in one line: a module's failure is one line of the run.

@@ -4,10 +4,12 @@
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown, symlink};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown, fchown, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+
+use crate::disco::sandbox::probe::Rights;
 
 /// A file that could not be put in its place inside the sandbox.
 #[derive(Debug, thiserror::Error)]
@@ -111,7 +113,9 @@ fn write_new(
 ) -> io::Result<()> {
     let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(content)?;
-    fchown(&file, Some(style.owner.0), Some(style.owner.1))?;
+    if Rights::own() == Rights::Root {
+        fchown(&file, Some(style.owner.0), Some(style.owner.1))?;
+    }
     file.set_permissions(fs::Permissions::from_mode(style.mode))?;
     modified.map_or(Ok(()), |time| file.set_modified(time))
 }
@@ -140,12 +144,20 @@ fn make_directory(root: BorrowedFd<'_>, target: &Path, style: Style) -> Result<(
     let parent = open_parent(root, target)?;
     let path = inside(&parent, target);
     match fs::create_dir(&path) {
-        Ok(()) => std::os::unix::fs::chown(&path, Some(style.owner.0), Some(style.owner.1))
+        Ok(()) => give(&path, style.owner)
             .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(style.mode)))
             .map_err(failed("make the directory", target)),
         // A link to a directory will do as one, as long as it stays inside; opening what lies below will tell.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(failed("make the directory", target)(error)),
+    }
+}
+
+/// Gives a directory to its owner. A user's noop can give nothing away; whose it would be is known without.
+fn give(path: &Path, (user, group): (u32, u32)) -> io::Result<()> {
+    match Rights::own() {
+        Rights::Root => chown(path, Some(user), Some(group)),
+        Rights::User => Ok(()),
     }
 }
 

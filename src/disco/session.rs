@@ -62,7 +62,8 @@ impl<'a> Standing<'a> {
     /// # Errors
     /// This machine cannot hold one, or its directory cannot be made.
     pub fn of(mode: Mode, vardir: &Path, etcdir: &'a Path) -> Result<Self, SessionError> {
-        probe::check()?;
+        // It is mounted where other commands find it, whatever its mode.
+        probe::check(Mode::Live)?;
         Ok(Standing { mode, etcdir, place: Place::of(mode, vardir)? })
     }
 
@@ -75,7 +76,7 @@ impl<'a> Standing<'a> {
             Mode::Noop => restricted::commands(&self.etcdir.join("restricted.d"))?,
             Mode::Live => Vec::new(),
         };
-        let furniture = Furniture { commands: self.commands()?, restricted };
+        let furniture = Furniture { commands: self.commands()?, restricted, ..Furniture::default() };
         match self.place.mount(&furniture)? {
             true => Ok(()),
             false => Err(SessionError::Mounted(self.mode)),

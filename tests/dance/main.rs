@@ -3,6 +3,7 @@
 
 mod refusals;
 mod sandbox;
+mod user;
 
 use testbed::lab::{self, Lab};
 use testbed::universe::Universe;

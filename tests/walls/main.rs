@@ -106,8 +106,8 @@ fn said_by_module(output: &str) -> BTreeMap<String, String> {
     said
 }
 
-#[test]
-fn no_script_reaches_the_host() {
+/// Has every probe try to get out of a noop of root, or of a user.
+fn assert_nothing_reaches_the_host(as_root: bool) {
     let probes = probes();
     assert!(probes.len() >= 100, "{}", probes.len());
     let universe = Universe::empty().unwrap();
@@ -118,14 +118,32 @@ fn no_script_reaches_the_host() {
     universe.add("zy-later/files/srv/target.d/file", "x\n").unwrap();
     universe.add("zy-template/templates/srv/target2.d/file", "echo x\n").unwrap();
     let Walled(lab) = &node(universe);
+    // It makes the user, which changes files that probes look at.
+    let mut dancer = lab.as_user("sh");
     for probe in &probes {
         probe.prepare(lab);
     }
     lab.shell("echo untouched > /run/inherited");
-    let before = lab.files();
     let dance = "CLIENT_SECRET=canary-2 /opt/acme/sbin/acme-disco dance --noop \
                  3>> /run/inherited 9<> /run/inherited < /run/inherited > /run/dance.out 2> /run/dance.err";
-    lab.shell(dance);
+    let (before, state) = match as_root {
+        true => {
+            let before = lab.files();
+            lab.shell(dance);
+            (before, lab::STATE.to_owned())
+        }
+        false => {
+            // The home is the user's, so what lies there is what a script would reach first.
+            lab.shell(&format!(
+                "mkdir /srv/home; mount -t tmpfs home /srv/home; mkdir /srv/home/state; echo mine > /srv/home/mine; \
+                 chown -R {0}: /srv/home; touch /run/dance.out /run/dance.err; chown {0} /run/inherited /run/dance.*",
+                lab::USER
+            ));
+            let before = lab.files() + &lab.shell("ls -l --time-style=full-iso -I state /srv/home");
+            dancer.args(["-c", dance]).env("XDG_STATE_HOME", "/srv/home/state").status().unwrap();
+            (before, "/srv/home/state/acme-disco".to_owned())
+        }
+    };
     let (out, err) = (lab.shell("cat /run/dance.out"), lab.shell("cat /run/dance.err"));
     let said = said_by_module(&out);
     let mut holes = Vec::new();
@@ -146,8 +164,22 @@ fn no_script_reaches_the_host() {
     let raw = out.lines().find(|line| line.contains(|c: char| c.is_control() && c != '\t'));
     assert_eq!(raw, None, "an escape sequence came through");
     assert_eq!(lab.shell("cat /run/received"), "");
-    assert_same(&before, &lab.files());
-    assert_eq!(lab.shell(&format!("ls -A {}/scratch", lab::STATE)), "");
+    let mut after = lab.files();
+    if !as_root {
+        after += &lab.shell("ls -l --time-style=full-iso -I state /srv/home");
+    }
+    assert_same(&before, &after);
+    assert_eq!(lab.shell(&format!("ls -A {state}/scratch")), "");
+}
+
+#[test]
+fn no_script_reaches_the_host() {
+    assert_nothing_reaches_the_host(true);
+}
+
+#[test]
+fn no_script_of_a_user_reaches_the_host() {
+    assert_nothing_reaches_the_host(false);
 }
 
 #[test]

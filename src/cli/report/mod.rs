@@ -11,7 +11,6 @@ mod html;
 mod timeline;
 
 use std::io::{self, IsTerminal};
-use std::path::Path;
 
 use clap::Args;
 
@@ -20,6 +19,7 @@ use crate::cli::error::CommandError;
 use crate::cli::exit;
 use crate::cli::output::{Lines, answer};
 use crate::cli::report::compare::Comparison;
+use crate::cli::state;
 use crate::disco::history::History;
 use crate::disco::report::{Run, Step};
 
@@ -72,7 +72,7 @@ fn which(text: &str) -> Result<Which, String> {
 
 pub(super) fn run(appliance: &Appliance, arguments: &Arguments) -> Result<u8, CommandError> {
     let brand = &appliance.brand;
-    let history = History::of(Path::new(brand.paths.vardir));
+    let history = History::of(&state::directory(brand));
     let run = find(&history, arguments.run.unwrap_or(Which::Back(0)), brand.binary)?;
     if arguments.html {
         if io::stdout().is_terminal() {

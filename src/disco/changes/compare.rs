@@ -5,9 +5,12 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use nix::unistd::geteuid;
+
 use crate::disco::changes::entry::{group_name, owner_name, unreadable};
 use crate::disco::changes::{Attributes, Change, Entry, HostPath, ScanError, View, read_entry};
 use crate::disco::diff::{Content, Format};
+use crate::disco::sandbox::probe::Rights;
 use crate::disco::secrets::{self, Secrets};
 
 /// How contents are shown.
@@ -34,6 +37,14 @@ pub(super) fn look_closely(
     let device = device.unwrap_or_default();
     let before = before.map(|metadata| read_entry(live, metadata, device, View::Live)).transpose()?;
     let after = after.map(|metadata| read_entry(merged, metadata, device, View::Merged)).transpose()?;
+    let after = after.map(|(entry, content)| {
+        let before = before.as_ref().map(|(entry, _)| entry);
+        let entry = match Rights::own() {
+            Rights::Root => entry,
+            Rights::User => as_root_would_leave(entry, before),
+        };
+        (entry, content)
+    });
     let mut same_file = false;
     if let (Some((before, _)), Some((after, _))) = (&before, &after) {
         same_file = before.identity.is_same_file(after.identity);
@@ -64,6 +75,24 @@ pub(super) fn look_closely(
         implied: false,
         same_file,
     }))
+}
+
+/// In a user's noop everything that is written belongs to the caller and has none of the system's labels. Root would have
+/// left owner and labels as they were, and what is new to root.
+fn as_root_would_leave(mut after: Entry, before: Option<&Entry>) -> Entry {
+    if after.ids.0 == geteuid().as_raw() {
+        let (user, group) = before.map_or((0, 0), |before| before.ids);
+        after.ids = (user, group);
+        (after.owner, after.group) = (owner_name(user), group_name(group));
+    }
+    let of_the_system = |name: &str| !name.starts_with("user.");
+    after.attributes.retain(|name, _| !of_the_system(name));
+    for (name, value) in before.iter().flat_map(|before| &before.attributes) {
+        if of_the_system(name) {
+            after.attributes.insert(name.clone(), value.clone());
+        }
+    }
+    after
 }
 
 /// An entry, and its content if it is short enough to be shown.

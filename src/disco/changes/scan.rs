@@ -266,7 +266,12 @@ fn entries_in(directory: &Path) -> Result<Vec<(OsString, FileType)>, ScanError> 
 
 /// Whether a directory of an upper layer hides the live one of the same name: opaque, or moved here from elsewhere.
 fn is_replaced(upper: &Path) -> Result<bool, ScanError> {
-    let opaque = xattr::get(upper, "trusted.overlay.opaque").map_err(unreadable(upper))?;
-    let redirect = xattr::get(upper, "trusted.overlay.redirect").map_err(unreadable(upper))?;
-    Ok(opaque.is_some_and(|value| value == b"y") || redirect.is_some())
+    // A user's noop has the mark among the user's attributes. Where a script set that one itself, the directory is only
+    // compared with more care than it needs.
+    for opaque in ["trusted.overlay.opaque", "user.overlay.opaque"] {
+        if xattr::get(upper, opaque).map_err(unreadable(upper))?.is_some_and(|value| value == b"y") {
+            return Ok(true);
+        }
+    }
+    Ok(xattr::get(upper, "trusted.overlay.redirect").map_err(unreadable(upper))?.is_some())
 }

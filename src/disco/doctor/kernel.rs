@@ -6,7 +6,7 @@ use std::path::Path;
 use caps::{CapSet, Capability};
 
 use crate::disco::doctor::Finding;
-use crate::disco::sandbox::probe;
+use crate::disco::sandbox::probe::{self, Rights};
 
 /// Options of overlays that the sandbox asks for.
 const OVERLAY_OPTIONS: &[&str] = &["redirect_dir", "metacopy", "index", "xino_auto"];
@@ -29,16 +29,21 @@ const NEEDED: &[Capability] = &[
 ];
 
 pub(super) fn examine() -> Vec<Finding> {
-    vec![user(), overlays(), namespaces(), user_namespaces(), filters(), capabilities(), control_groups()]
+    let mut findings = vec![user(), overlays(), namespaces(), user_namespaces(), filters()];
+    // A user has them in the namespace of the noop.
+    findings.extend((Rights::own() == Rights::Root).then(capabilities));
+    findings.push(control_groups());
+    findings
 }
 
 fn user() -> Finding {
-    match nix::unistd::geteuid().is_root() {
-        true => Finding::ok("user", "root"),
-        false => {
-            let missing = probe::ProbeError::NotRoot;
-            Finding::failed("user", missing.to_string(), missing.cure())
-        }
+    match Rights::own() {
+        Rights::Root => Finding::ok("user", "root"),
+        Rights::User => Finding::warning(
+            "user",
+            "not root: `dance --noop` and `try` work, and change what root could only in parts",
+            "run it again as root, for example with sudo",
+        ),
     }
 }
 
@@ -77,8 +82,15 @@ fn namespaces() -> Finding {
     }
 }
 
-/// Told because people ask; a dance of root does without.
+/// A dance of root does without; a noop of a user does not.
 fn user_namespaces() -> Finding {
+    let about = "user namespaces";
+    if Rights::own() == Rights::User {
+        return match probe::check_user_namespace() {
+            Ok(()) => Finding::ok(about, "a noop can have one"),
+            Err(missing) => Finding::failed(about, missing.to_string(), missing.cure()),
+        };
+    }
     let number = |path: &str| fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u64>().ok());
     let forbidden = [
         ("user.max_user_namespaces", number("/proc/sys/user/max_user_namespaces") == Some(0)),
@@ -90,7 +102,7 @@ fn user_namespaces() -> Finding {
     ];
     let by: Vec<_> = forbidden.iter().filter(|(_, forbids)| *forbids).map(|(name, _)| *name).collect();
     Finding::ok(
-        "user namespaces",
+        about,
         match by.as_slice() {
             _ if !Path::new("/proc/self/ns/user").exists() => {
                 "this kernel has none; a dance needs none".to_owned()

@@ -68,7 +68,7 @@ pub enum ApplyError {
 /// The plan is damaged, for somebody else, or the host is not what the plan expects.
 pub fn apply(request: &Applying<'_>, watch: Watch<'_>) -> Result<Run, ApplyError> {
     let started = Instant::now();
-    probe::check()?;
+    probe::check(Mode::Live)?;
     let _lock = Lock::take(&request.vardir)?;
     if let Some(left) = ending::recover(&request.vardir, watch)? {
         left.execute(&Host::here().map_err(EndingError::Host)?, watch)?;

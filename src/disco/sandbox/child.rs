@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::CloneFlags;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
 use crate::disco::Mode;
@@ -21,11 +23,13 @@ use crate::disco::report::Usage;
 use crate::disco::sandbox::channel::{Channel, NotStarted, Program, Reply, Request};
 use crate::disco::sandbox::confine::Confinement;
 use crate::disco::sandbox::plan::{MountPlan, RunDirs};
+use crate::disco::sandbox::probe::Rights;
 use crate::disco::sandbox::{calls, mount, terminal};
 
 /// Everything the child needs to know; it gets a copy of the client's memory.
 pub(super) struct Blueprint<'a> {
     pub(super) mode: Mode,
+    pub(super) rights: Rights,
     pub(super) plan: &'a MountPlan,
     pub(super) dirs: &'a RunDirs,
     /// This program: it stands in for commands that are held back, and is the original's commands. A path of the host.
@@ -57,7 +61,13 @@ pub(super) fn start(blueprint: &Blueprint, inner: &Channel) -> io::Result<Pid> {
         }
         Mode::Live => libc::CLONE_NEWNS,
     };
+    let namespaces = match blueprint.rights {
+        Rights::Root => namespaces,
+        // Made before the others, which then belong to it.
+        Rights::User => namespaces | libc::CLONE_NEWUSER,
+    };
     let client = std::process::id();
+    let ids = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     // SAFETY: without CLONE_VM this is fork into new namespaces: the child runs on a copy of the stack, and since the
     // process has one thread, no lock can be held by a thread that the copy lacks.
     let pid = unsafe {
@@ -73,7 +83,7 @@ pub(super) fn start(blueprint: &Blueprint, inner: &Channel) -> io::Result<Pid> {
     match pid {
         -1 => Err(io::Error::last_os_error()),
         0 => {
-            let code = live_inside(blueprint, inner, client);
+            let code = live_inside(blueprint, inner, client, ids);
             // SAFETY: `_exit` ends the copy without running what the client registered for its own end.
             unsafe { libc::_exit(code) }
         }
@@ -81,8 +91,8 @@ pub(super) fn start(blueprint: &Blueprint, inner: &Channel) -> io::Result<Pid> {
     }
 }
 
-fn live_inside(blueprint: &Blueprint, channel: &Channel, client: u32) -> libc::c_int {
-    let ready = set_up(blueprint, client);
+fn live_inside(blueprint: &Blueprint, channel: &Channel, client: u32, ids: (u32, u32)) -> libc::c_int {
+    let ready = set_up(blueprint, client, ids);
     match ready {
         Ok(inside) => {
             if let Some(stay) = &blueprint.stay {
@@ -108,7 +118,10 @@ struct Inside {
     confinement: Option<Arc<Confinement>>,
 }
 
-fn set_up(blueprint: &Blueprint, client: u32) -> Result<Inside, Box<dyn std::error::Error>> {
+fn set_up(blueprint: &Blueprint, client: u32, ids: (u32, u32)) -> Result<Inside, Box<dyn std::error::Error>> {
+    if blueprint.rights == Rights::User {
+        become_root_inside(ids)?;
+    }
     if blueprint.stay.is_none() {
         die_with_parent()?;
         if blueprint.mode == Mode::Live && nix::unistd::getppid().as_raw() as u32 != client {
@@ -117,7 +130,7 @@ fn set_up(blueprint: &Blueprint, client: u32) -> Result<Inside, Box<dyn std::err
     }
     nix::unistd::setsid()?;
     mount::make_private()?;
-    mount::enter(blueprint.mode, blueprint.plan, blueprint.dirs, blueprint.client)?;
+    mount::enter(blueprint.mode, blueprint.rights, blueprint.plan, blueprint.dirs, blueprint.client)?;
     if blueprint.mode == Mode::Noop && mount::can_be_climbed_out_of()? {
         return Err("this process runs in a chroot, out of which a script could climb".into());
     }
@@ -135,6 +148,38 @@ fn set_up(blueprint: &Blueprint, client: u32) -> Result<Inside, Box<dyn std::err
         }
     };
     Ok(Inside { calls, confinement })
+}
+
+/// Makes the caller's user and group those of root in the user namespace of this process; no other id exists there.
+fn become_root_inside((user, group): (u32, u32)) -> io::Result<()> {
+    // Without it a process could leave groups that keep it from files.
+    std::fs::write("/proc/self/setgroups", "deny")?;
+    std::fs::write("/proc/self/uid_map", format!("0 {user} 1"))?;
+    std::fs::write("/proc/self/gid_map", format!("0 {group} 1"))
+}
+
+/// Becomes root in a user namespace for a moment, as far as a sandbox needs it.
+pub(super) fn try_user_namespace() -> io::Result<()> {
+    let ids = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+    // SAFETY: this process has one thread, so the copy may do what it could do before.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            let tried = nix::sched::unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)
+                .map_err(io::Error::from)
+                .and_then(|()| become_root_inside(ids))
+                // Where something confines users, they get a namespace without any right in it.
+                .and_then(|()| mount::make_private().map_err(io::Error::from));
+            let code = tried.map_or_else(|error| error.raw_os_error().unwrap_or(libc::EIO), |()| 0);
+            // SAFETY: ends the copy without running what the original registered for its own end.
+            unsafe { libc::_exit(code) }
+        }
+        copy => match nix::sys::wait::waitpid(Pid::from_raw(copy), None)? {
+            WaitStatus::Exited(_, 0) => Ok(()),
+            WaitStatus::Exited(_, errno) => Err(io::Error::from_raw_os_error(errno)),
+            _ => Err(io::ErrorKind::Interrupted.into()),
+        },
+    }
 }
 
 /// Asks the kernel to kill this process when its parent ends.

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::disco::Mode;
 use crate::disco::commands::Commands;
-use crate::disco::sandbox::plan::{self, PARAMETERS_DIR, RUNTIME_DIR, RunDirs, Step};
-use crate::disco::sandbox::{SandboxError, mount, process};
+use crate::disco::sandbox::plan::{PARAMETERS_DIR, RUNTIME_DIR, RunDirs, Step};
+use crate::disco::sandbox::{Furniture, SandboxError, plan_for};
 
 /// What a sandbox does with one path of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,9 +28,8 @@ pub fn explain(
 ) -> Result<(Vec<Cover>, Vec<String>), SandboxError> {
     let scratch = vardir.join("scratch/run");
     let dirs = RunDirs { parameters: scratch.join("parameters"), scratch };
-    let mounts = mount::visible_mounts().map_err(process("list the mounts for"))?;
-    let (watched, real) = (commands.watched_paths(mode), commands.real_programs(mode));
-    let plan = plan::plan(mode, &mounts, &dirs, &watched, &real, mount::found_at);
+    let furniture = Furniture { commands: commands.clone(), ..Furniture::default() };
+    let plan = plan_for(mode, &dirs, &furniture)?;
     Ok((plan.steps.iter().map(in_words).collect(), plan.notes))
 }
 

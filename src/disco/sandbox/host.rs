@@ -15,6 +15,7 @@ use nix::sched::CloneFlags;
 use crate::disco::process::{Group, wait_until};
 use crate::disco::report::Usage;
 use crate::disco::sandbox::child::enter_namespace;
+use crate::disco::sandbox::probe::Rights;
 
 /// How long the host may take to answer a question.
 const QUESTION: Duration = Duration::from_secs(10);
@@ -37,7 +38,8 @@ const ENVIRONMENT: &[(&str, &str)] = &[
 /// The host as it was before the client entered a namespace of its own.
 #[derive(Debug)]
 pub struct Host {
-    mounts: OwnedFd,
+    /// Without the rights of root the client is still there.
+    mounts: Option<OwnedFd>,
 }
 
 /// What a command of the host answered.
@@ -51,25 +53,34 @@ pub(super) struct Said {
 impl Host {
     /// Takes note of where this process is now.
     pub(crate) fn here() -> io::Result<Self> {
-        Ok(Host { mounts: File::open("/proc/self/ns/mnt")?.into() })
+        Ok(match Rights::own() {
+            Rights::Root => Host { mounts: Some(File::open("/proc/self/ns/mnt")?.into()) },
+            Rights::User => Host { mounts: None },
+        })
     }
 
     /// The same host once more.
     pub(super) fn again(&self) -> io::Result<Self> {
-        Ok(Host { mounts: self.mounts.try_clone()? })
+        Ok(Host { mounts: self.mounts.as_ref().map(OwnedFd::try_clone).transpose()? })
     }
 
     /// Goes back there, to the same working directory.
     pub(super) fn enter(&self) -> io::Result<()> {
+        let Some(mounts) = &self.mounts else { return Ok(()) };
         let directory = std::env::current_dir();
-        nix::sched::setns(&self.mounts, CloneFlags::CLONE_NEWNS)?;
+        nix::sched::setns(mounts, CloneFlags::CLONE_NEWNS)?;
         std::env::set_current_dir(directory?)
     }
 
     fn command(&self, program: &Path, directory: &Path) -> Command {
         let mut command = Command::new(program);
         command.env_clear().envs(ENVIRONMENT.iter().copied()).stdin(Stdio::null());
-        enter_namespace(&mut command, &self.mounts, directory);
+        match &self.mounts {
+            Some(mounts) => enter_namespace(&mut command, mounts, directory),
+            None => {
+                command.current_dir(directory);
+            }
+        }
         command
     }
 

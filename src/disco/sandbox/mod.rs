@@ -38,6 +38,7 @@ mod scratch;
 pub mod shadow;
 pub(crate) mod standing;
 mod terminal;
+mod user;
 mod watchdog;
 
 use std::io;
@@ -59,6 +60,7 @@ pub(crate) use crate::disco::sandbox::host::directory_of;
 pub use crate::disco::sandbox::mount::MountError;
 pub use crate::disco::sandbox::plan::ORIGINAL_COMMANDS;
 use crate::disco::sandbox::plan::{Layer, MountPlan, RunDirs};
+use crate::disco::sandbox::probe::Rights;
 use crate::disco::sandbox::restricted::Verdict;
 pub use crate::disco::sandbox::scratch::Scratch;
 use crate::disco::sandbox::shadow::HeldBack;
@@ -93,6 +95,9 @@ pub enum SandboxError {
         "/ is the kernel's initial file system, which cannot be changed for a sandbox; boot into a root on a mount"
     )]
     InitialRoot,
+    /// A user's noop keeps its layers where the caller says, and cannot mount another file system for them.
+    #[error("the file system of {} cannot hold the layers of a noop; choose another one with XDG_STATE_HOME", .0.display())]
+    Unfit(PathBuf),
     /// The process inside went away.
     #[error("the sandbox ended by itself")]
     Gone,
@@ -169,6 +174,8 @@ pub struct Furniture {
     pub(crate) commands: Commands,
     /// What a restricted shell may call; empty where there is none.
     pub(crate) restricted: Vec<(String, Verdict)>,
+    /// Paths at which modules put files. Without the rights of root they are made ready for it.
+    pub(crate) placed: Vec<PathBuf>,
 }
 
 /// A running sandbox.
@@ -206,10 +213,20 @@ impl Sandbox {
         furniture: Furniture,
     ) -> Result<Self, SandboxError> {
         let dirs = RunDirs { scratch: scratch.path().to_owned(), parameters: parameters.to_owned() };
-        let plan = plan_for(mode, &dirs, &furniture)?;
+        let mut plan = plan_for(mode, &dirs, &furniture)?;
+        if Rights::own() == Rights::User {
+            plan.notes.push(user::NOTE.to_owned());
+        }
         let client = probe::own_binary().map_err(process("find the program for"))?;
         let (channel, inner) = Channel::pair().map_err(process("make a channel to"))?;
-        let blueprint = child::Blueprint { mode, plan: &plan, dirs: &dirs, client: &client, stay: None };
+        let blueprint = child::Blueprint {
+            mode,
+            rights: Rights::own(),
+            plan: &plan,
+            dirs: &dirs,
+            client: &client,
+            stay: None,
+        };
         // From here on the guard ends the process, whatever happens.
         let init = Init(child::start(&blueprint, &inner).map_err(process("start"))?);
         drop(inner);
@@ -265,6 +282,10 @@ fn plan_for(mode: Mode, dirs: &RunDirs, furniture: &Furniture) -> Result<MountPl
     let mounts = mount::visible_mounts().map_err(process("list the mounts for"))?;
     let (shadows, real) = (furniture.commands.watched_paths(mode), furniture.commands.real_programs(mode));
     let mut plan = plan::plan(mode, &mounts, dirs, &shadows, &real, mount::found_at);
+    if Rights::own() == Rights::User {
+        user::split(&mut plan, &mounts, dirs, user::entries_at);
+        user::prepare(&mut plan, &furniture.placed);
+    }
     plan.add_restricted(&furniture.restricted);
     Ok(plan)
 }

@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -17,6 +18,11 @@ use crate::disco::sandbox::mountinfo::{self, Mount};
 use crate::disco::sandbox::plan::{
     DEVICES, Extra, Found, Layer, MountPlan, PROC_HIDDEN, PROC_READ_ONLY, RUNTIME_DIR, RunDirs, Step,
 };
+use crate::disco::sandbox::probe::Rights;
+use crate::disco::sandbox::user;
+
+/// An overlay of a user keeps its books in attributes that users may set, and can follow no directory that was moved.
+const USER_ATTRIBUTES: &str = "userxattr";
 
 /// Why the sandbox could not be put together: what was being done, to which path, and the kernel's word.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +31,12 @@ pub struct MountError {
     action: &'static str,
     path: PathBuf,
     errno: Errno,
+}
+
+impl From<MountError> for io::Error {
+    fn from(error: MountError) -> Self {
+        error.errno.into()
+    }
 }
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(Errno) -> MountError {
@@ -72,11 +84,17 @@ pub(crate) fn mount_scratch(at: &Path) -> Result<(), MountError> {
 ///
 /// # Errors
 /// Says which mount failed. The caller's namespace is then half built and must end.
-pub(crate) fn enter(mode: Mode, plan: &MountPlan, dirs: &RunDirs, client: &Path) -> Result<(), MountError> {
+pub(crate) fn enter(
+    mode: Mode,
+    rights: Rights,
+    plan: &MountPlan,
+    dirs: &RunDirs,
+    client: &Path,
+) -> Result<(), MountError> {
     let root = dirs.scratch.join("root");
     make_directory(&root, 0o755)?;
     for step in &plan.steps {
-        execute(mode, step, &root, client)?;
+        execute(mode, rights, step, &root, client)?;
     }
     chdir(&root).map_err(failed("enter", &root))?;
     pivot_root(".", ".").map_err(failed("make the new root", &root))?;
@@ -84,10 +102,10 @@ pub(crate) fn enter(mode: Mode, plan: &MountPlan, dirs: &RunDirs, client: &Path)
     chdir("/").map_err(failed("enter", Path::new("/")))
 }
 
-fn execute(mode: Mode, step: &Step, root: &Path, client: &Path) -> Result<(), MountError> {
+fn execute(mode: Mode, rights: Rights, step: &Step, root: &Path, client: &Path) -> Result<(), MountError> {
     match step {
-        Step::Overlay(layer) => mount_overlay(mode, layer, root, client),
-        Step::OverlayReadOnly { at, options } => mount_overlay_read_only(at, options, root),
+        Step::Overlay(layer) => mount_overlay(mode, rights, layer, root, client),
+        Step::OverlayReadOnly { at, options } => mount_overlay_read_only(rights, at, options, root),
         Step::BindReadOnly { from, at } => {
             // Writing to a device needs no right to write to the file system that it lies on.
             let devices = match mode {
@@ -122,25 +140,39 @@ fn inside(root: &Path, at: &Path) -> PathBuf {
     root.join(at.strip_prefix("/").unwrap_or(at))
 }
 
-fn mount_overlay(mode: Mode, layer: &Layer, root: &Path, client: &Path) -> Result<(), MountError> {
+fn mount_overlay(
+    mode: Mode,
+    rights: Rights,
+    layer: &Layer,
+    root: &Path,
+    client: &Path,
+) -> Result<(), MountError> {
     make_directory(&layer.upper(), 0o755)?;
     make_directory(&layer.work(), 0o700)?;
     let live = fs::symlink_metadata(&layer.at).map_err(io_failed("look at", &layer.at))?;
     copy_attributes(&live, &layer.upper())?;
-    let mut lowers = vec![open_path(&layer.at)?];
+    let mut lowers = Vec::new();
     if !layer.extras.is_empty() {
         fill_extra(layer, client)?;
-        lowers.insert(0, open_path(&layer.extra())?);
+        lowers.push(open_path(&layer.extra())?);
     }
+    if !layer.is_bare {
+        lowers.push(open_path(&layer.at)?);
+    }
+    user::fill_upper(layer)?;
     let upper = open_path(&layer.upper())?;
     let work = open_path(&layer.work())?;
     // Descriptors instead of paths: a mount point may hold the characters that separate options.
     let by_descriptor = |file: &File| format!("/proc/self/fd/{}", file.as_raw_fd());
     let lowerdir = lowers.iter().map(by_descriptor).collect::<Vec<_>>().join(":");
     let options = format!(
-        "lowerdir={lowerdir},upperdir={},workdir={},redirect_dir=on,metacopy=off,index=on,xino=on,volatile",
+        "lowerdir={lowerdir},upperdir={},workdir={},{},index=on,xino=on,volatile",
         by_descriptor(&upper),
-        by_descriptor(&work)
+        by_descriptor(&work),
+        match rights {
+            Rights::Root => "redirect_dir=on,metacopy=off",
+            Rights::User => USER_ATTRIBUTES,
+        }
     );
     // A device file made inside is kept as a change, but cannot be opened there.
     let flags = restrictions(&layer.options)
@@ -154,13 +186,21 @@ fn mount_overlay(mode: Mode, layer: &Layer, root: &Path, client: &Path) -> Resul
 }
 
 /// Only a noop asks for this one.
-fn mount_overlay_read_only(at: &Path, options: &[String], root: &Path) -> Result<(), MountError> {
+fn mount_overlay_read_only(
+    rights: Rights,
+    at: &Path,
+    options: &[String],
+    root: &Path,
+) -> Result<(), MountError> {
     // Without an upper layer the kernel wants two lower ones.
     let empty = root.with_file_name("empty");
     make_directory(&empty, 0o755)?;
     let (live, empty) = (open_path(at)?, open_path(&empty)?);
-    let lowers =
+    let mut lowers =
         format!("lowerdir=/proc/self/fd/{}:/proc/self/fd/{},xino=on", live.as_raw_fd(), empty.as_raw_fd());
+    if rights == Rights::User {
+        lowers = format!("{lowers},{USER_ATTRIBUTES}");
+    }
     let flags = restrictions(options) | MsFlags::MS_RDONLY | MsFlags::MS_NODEV;
     mount(Some("overlay"), &inside(root, at), Some("overlay"), flags, Some(lowers.as_str()))
         .map_err(failed("put a read-only overlay over", at))
@@ -238,17 +278,23 @@ fn make_like_live(layer: &Layer, directory: &Path) -> Result<(), MountError> {
         if made.symlink_metadata().is_ok() {
             continue;
         }
-        make_directory(&made, 0o755)?;
         let live = layer.at.join(&relative);
-        if let Ok(attributes) = live.symlink_metadata() {
-            copy_attributes(&attributes, &made)?;
-            copy_labels(&live, &made)?;
+        match live.symlink_metadata() {
+            Ok(attributes) => make_like(&live, &attributes, &made)?,
+            Err(_) => make_directory(&made, 0o755)?,
         }
     }
     Ok(())
 }
 
-fn copy_file(live: &Path, copy: &Path) -> Result<(), MountError> {
+/// Makes one directory like a live one.
+pub(super) fn make_like(live: &Path, attributes: &fs::Metadata, at: &Path) -> Result<(), MountError> {
+    make_directory(at, 0o755)?;
+    copy_attributes(attributes, at)?;
+    copy_labels(live, at)
+}
+
+pub(super) fn copy_file(live: &Path, copy: &Path) -> Result<(), MountError> {
     let content = fs::read(live).map_err(io_failed("read", live))?;
     let attributes = live.symlink_metadata().map_err(io_failed("look at", live))?;
     fs::write(copy, content).map_err(io_failed("copy", live))?;
@@ -264,16 +310,30 @@ fn copy_labels(from: &Path, to: &Path) -> Result<(), MountError> {
         if let Ok(Some(value)) = xattr::get(from, &name)
             && !name.as_bytes().starts_with(b"trusted.overlay.")
         {
-            xattr::set(to, &name, &value).map_err(io_failed("label", to))?;
+            let set = xattr::set(to, &name, &value);
+            if has_all_ids() {
+                set.map_err(io_failed("label", to))?;
+            }
         }
     }
     Ok(())
 }
 
 fn copy_attributes(from: &fs::Metadata, to: &Path) -> Result<(), MountError> {
-    chown(to, Some(from.uid()), Some(from.gid())).map_err(io_failed("give an owner to", to))?;
+    if has_all_ids() {
+        chown(to, Some(from.uid()), Some(from.gid())).map_err(io_failed("give an owner to", to))?;
+    }
     fs::set_permissions(to, fs::Permissions::from_mode(from.mode() & 0o7777))
         .map_err(io_failed("give a mode to", to))
+}
+
+/// Whether every owner that a file of the host has exists here: not so in the namespace of a user's noop.
+fn has_all_ids() -> bool {
+    static ALL: OnceLock<bool> = OnceLock::new();
+    *ALL.get_or_init(|| {
+        let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        map.split_whitespace().last().is_none_or(|count| count != "1")
+    })
 }
 
 /// Mounts `/proc` of the new pid namespace. Its `sys` and friends belong to uid 0 without any capability, so only a

@@ -39,6 +39,9 @@ const KERNEL_VIEWS: &[&str] = &[
     "tracefs",
 ];
 
+/// Directories of which a noop has new ones.
+pub(super) const REPLACED_IN_NOOP: &[&str] = &["/proc", "/sys", "/dev"];
+
 /// The device files of a noop's `/dev`; everything else stays out of reach.
 pub(crate) const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
 
@@ -68,7 +71,7 @@ pub(crate) const PROC_HIDDEN: &[&str] = &[
 ];
 
 /// Largest file of a mount by itself that is copied; more is no configuration.
-const LARGEST_COPY: u64 = 4 << 20;
+pub(super) const LARGEST_COPY: u64 = 4 << 20;
 
 /// Where a sandbox keeps the shadow program, the real programs behind shadows and the socket on which shadows call.
 pub(crate) const RUNTIME_DIR: &str = "/var/disco/run";
@@ -106,6 +109,19 @@ pub(crate) struct Layer {
     pub(crate) options: Vec<String>,
     /// What the sandbox adds of its own, in a second lower layer above the live one.
     pub(crate) extras: Vec<Extra>,
+    /// Whether the extras are all that lies below: then they are what the live directory holds.
+    pub(crate) is_bare: bool,
+    /// What is copied to the upper layer beforehand.
+    pub(crate) prepared: Vec<Prepared>,
+}
+
+/// Something that is copied to an upper layer before anything runs; a path of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Prepared {
+    /// What lies there, with the directories that lead to it.
+    Path(PathBuf),
+    /// A directory with all that lies in it.
+    Tree(PathBuf),
 }
 
 /// Something that exists only inside the sandbox; paths are relative to the layer's mount point.
@@ -117,10 +133,34 @@ pub(crate) enum Extra {
     Shadow(PathBuf),
     /// A command of the original: a link to the client.
     Command(PathBuf),
-    /// A name for a command that lies elsewhere: where, as seen inside.
+    /// A link: where it leads, as seen inside.
     Link(PathBuf, PathBuf),
     /// A copy of a file that is mounted by itself, which no overlay can cover: it can be changed inside like any other.
     File(PathBuf),
+}
+
+impl Extra {
+    /// Where it lies in its layer.
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Extra::Directory(path)
+            | Extra::Shadow(path)
+            | Extra::Command(path)
+            | Extra::Link(path, _)
+            | Extra::File(path) => path,
+        }
+    }
+
+    /// The same elsewhere.
+    pub(crate) fn at(self, path: PathBuf) -> Self {
+        match self {
+            Extra::Directory(_) => Extra::Directory(path),
+            Extra::Shadow(_) => Extra::Shadow(path),
+            Extra::Command(_) => Extra::Command(path),
+            Extra::Link(_, to) => Extra::Link(path, to),
+            Extra::File(_) => Extra::File(path),
+        }
+    }
 }
 
 /// What lies at a mount point of the host.
@@ -135,9 +175,9 @@ pub(crate) enum Found {
 }
 
 impl Layer {
-    /// The layer of a sandbox that stands already, for whoever looks at it.
+    /// A layer without anything of its own, such as that of a sandbox which stands already.
     pub(crate) fn seen(at: PathBuf, dir: PathBuf) -> Self {
-        Layer { at, dir, options: Vec::new(), extras: Vec::new() }
+        Layer { at, dir, options: Vec::new(), extras: Vec::new(), is_bare: false, prepared: Vec::new() }
     }
 
     /// Where writes land.
@@ -211,7 +251,7 @@ impl MountPlan {
     }
 
     /// Adds something of the sandbox's own to the layer that covers its path.
-    fn add(&mut self, path: &Path, extra: impl Fn(PathBuf) -> Extra) {
+    pub(super) fn add(&mut self, path: &Path, extra: impl Fn(PathBuf) -> Extra) {
         let covering = self
             .steps
             .iter_mut()
@@ -249,7 +289,7 @@ pub(crate) fn plan(
 ) -> MountPlan {
     let is_directory = |path: &Path| found(path) == Found::Directory;
     let replaced: &[&str] = match mode {
-        Mode::Noop => &["/proc", "/sys", "/dev"],
+        Mode::Noop => REPLACED_IN_NOOP,
         Mode::Live => &["/proc", "/sys", "/dev", "/run"],
     };
     let mut steps = Vec::new();
@@ -261,7 +301,7 @@ pub(crate) fn plan(
     let overlay = |at: &Path, mount: Option<&Mount>, number: usize| {
         let dir = dirs.scratch.join("layers").join(number.to_string());
         let options = mount.map(Mount::restrictions).unwrap_or_default();
-        Step::Overlay(Layer { at: at.to_owned(), dir, options, extras: Vec::new() })
+        Step::Overlay(Layer { options, ..Layer::seen(at.to_owned(), dir) })
     };
     let root = Path::new("/");
     steps.push(overlay(root, mounts.iter().find(|mount| mount.point == root), 0));

@@ -3,12 +3,34 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::disco::Mode;
+use crate::disco::sandbox::child;
+
+/// With whose rights a sandbox is put together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rights {
+    /// Root's.
+    Root,
+    /// Those of a user, who is root only in a user namespace of the sandbox; see `user.rs`.
+    User,
+}
+
+impl Rights {
+    /// Those of this process.
+    pub fn own() -> Self {
+        if nix::unistd::geteuid().is_root() { Rights::Root } else { Rights::User }
+    }
+}
+
 /// Why no sandbox can be made here.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
-    /// Namespaces and overlays need rights that only root has.
-    #[error("a dance needs root: it mounts overlays and makes namespaces")]
+    /// Only root may change a host, or mount what others use.
+    #[error("this needs root: only a noop works without")]
     NotRoot,
+    /// A user is no root, not even in a namespace.
+    #[error("a noop without root needs a user namespace, and the kernel refuses one ({0})")]
+    NoUserNamespace(std::io::Error),
     /// The kernel has no overlayfs, built in or as a module.
     #[error("this kernel has no overlayfs, and without it there is no sandbox to run in")]
     NoOverlay,
@@ -18,7 +40,13 @@ impl ProbeError {
     /// What to do about it.
     pub fn cure(&self) -> &'static str {
         match self {
-            ProbeError::NotRoot => "run it again as root, for example with sudo",
+            ProbeError::NotRoot => {
+                "run it again as root, for example with sudo; `dance --noop` and `try` work without"
+            }
+            ProbeError::NoUserNamespace(_) => {
+                "run it as root; or see the sysctls user.max_user_namespaces, kernel.unprivileged_userns_clone and \
+                 kernel.apparmor_restrict_unprivileged_userns"
+            }
             ProbeError::NoOverlay => {
                 "load the module with `modprobe overlay`, or boot a kernel built with CONFIG_OVERLAY_FS"
             }
@@ -30,11 +58,21 @@ impl ProbeError {
 ///
 /// # Errors
 /// The first thing that is missing.
-pub fn check() -> Result<(), ProbeError> {
-    if !nix::unistd::geteuid().is_root() {
-        return Err(ProbeError::NotRoot);
+pub fn check(mode: Mode) -> Result<(), ProbeError> {
+    match (Rights::own(), mode) {
+        (Rights::Root, _) => {}
+        (Rights::User, Mode::Live) => return Err(ProbeError::NotRoot),
+        (Rights::User, Mode::Noop) => check_user_namespace()?,
     }
     check_overlay()
+}
+
+/// Checks that a user can be root in a namespace, by becoming it for a moment.
+///
+/// # Errors
+/// [`ProbeError::NoUserNamespace`].
+pub fn check_user_namespace() -> Result<(), ProbeError> {
+    child::try_user_namespace().map_err(ProbeError::NoUserNamespace)
 }
 
 /// Checks that the kernel has overlays, loading their module if need be.

@@ -3,7 +3,10 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+
+use crate::disco::sandbox::probe::Rights;
 
 /// Removes a directory and all below it. Follows no link.
 ///
@@ -30,11 +33,21 @@ fn remove_flattened(top: &Path) -> io::Result<()> {
     fs::remove_dir(top)
 }
 
+/// Opens a directory that belongs to a user, who may have taken the right to do so from himself; overlayfs does it.
+fn unlock(directory: &Path) -> io::Result<()> {
+    match Rights::own() {
+        Rights::Root => Ok(()),
+        Rights::User => fs::set_permissions(directory, fs::Permissions::from_mode(0o700)),
+    }
+}
+
 /// Removes the files of a directory and lifts its directories to the top, under names of ours.
 fn lift(directory: &Path, top: &Path, waiting: &mut Vec<OsString>, moved: &mut u64) -> io::Result<()> {
+    unlock(directory)?;
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
+            unlock(&entry.path())?;
             let lifted = loop {
                 *moved += 1;
                 let name = OsString::from(format!(".removed-{moved}"));

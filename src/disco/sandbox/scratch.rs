@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sched::CloneFlags;
 
+use crate::disco::sandbox::probe::Rights;
 use crate::disco::sandbox::{Host, SandboxError, files, mount, mountinfo, probe, process, remove};
 
 /// Scratch directory of one sandbox; removed when dropped.
@@ -24,7 +25,7 @@ pub struct Scratch {
 impl Scratch {
     /// Makes the directory of a run, and removes those that runs which died left behind.
     ///
-    /// Afterwards this thread is in a mount namespace of its own, until the value is dropped: where the file system of `vardir` cannot hold an upper
+    /// Afterwards, where it has the rights of root, this thread is in a mount namespace of its own, until the value is dropped: where the file system of `vardir` cannot hold an upper
     /// layer (another overlay, a network file system), the directory is memory that nobody else sees.
     ///
     /// # Errors
@@ -58,11 +59,21 @@ impl Scratch {
         lock.try_lock().map_err(|error| files("lock", &path)(io::Error::from(error)))?;
         let host = Host::here().map_err(process("look at the mounts for"))?;
         let scratch = Scratch { path, host, _lock: lock };
+        let can_hold_uppers =
+            probe::can_hold_uppers(&scratch.path).map_err(files("look at", &scratch.path))?;
+        if Rights::own() == Rights::User {
+            // Nothing is mounted here, where the ids of the host are seen; all of it is done inside.
+            return if can_hold_uppers {
+                Ok(scratch)
+            } else {
+                Err(SandboxError::Unfit(scratch.path.clone()))
+            };
+        }
         nix::sched::unshare(CloneFlags::CLONE_NEWNS)
             .map_err(|errno| process("make a namespace for")(errno.into()))?;
         refuse_odd_roots(&mount::visible_mounts().map_err(process("list the mounts for"))?)?;
         mount::make_private()?;
-        if !probe::can_hold_uppers(&scratch.path).map_err(files("look at", &scratch.path))? {
+        if !can_hold_uppers {
             mount::mount_scratch(&scratch.path)?;
         }
         Ok(scratch)
@@ -118,7 +129,9 @@ fn make_directory(path: &Path) -> Result<(), SandboxError> {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = rustix::mount::unmount(&self.path, rustix::mount::UnmountFlags::DETACH);
+        if Rights::own() == Rights::Root {
+            let _ = rustix::mount::unmount(&self.path, rustix::mount::UnmountFlags::DETACH);
+        }
         let _ = remove::remove_tree(&self.path);
         // The next sandbox of this process is to see what is mounted by then.
         let _ = self.host.enter();

@@ -24,6 +24,7 @@ use crate::disco::commands::Commands;
 use crate::disco::sandbox::calls::Calls;
 use crate::disco::sandbox::channel::{Channel, Reply};
 use crate::disco::sandbox::plan::{Layer, MountPlan, RunDirs, Step};
+use crate::disco::sandbox::probe::Rights;
 use crate::disco::sandbox::{
     Furniture, Host, Keeper, Sandbox, SandboxError, Scratch, child, files, first_word, plan_for, probe,
     process, remove,
@@ -167,8 +168,14 @@ impl Place {
         let layers: OwnedFd = File::open(scratch.path()).map_err(files("open", scratch.path()))?.into();
         let shadows = furniture.commands.watched_paths(self.mode);
         let stay = child::Stay { listener, scratch: &layers, shadows: &shadows };
-        let blueprint =
-            child::Blueprint { mode: self.mode, plan: &plan, dirs: &dirs, client: &client, stay: Some(stay) };
+        let blueprint = child::Blueprint {
+            mode: self.mode,
+            rights: Rights::own(),
+            plan: &plan,
+            dirs: &dirs,
+            client: &client,
+            stay: Some(stay),
+        };
         child::start(&blueprint, inner).map_err(process("start"))?;
         // It belongs to the sandbox now.
         std::mem::forget(scratch);

@@ -34,6 +34,9 @@ pub struct Lab {
     _universe: Universe,
 }
 
+/// Who [`Lab::as_user`] is.
+pub const USER: &str = "tester";
+
 impl Lab {
     /// A node that reaches the universe by the name that is baked into the brand.
     pub fn with(universe: Universe) -> Lab {
@@ -66,6 +69,15 @@ impl Lab {
     /// What a line of shell on the node prints; bytes that are no text are replaced.
     pub fn shell(&self, line: &str) -> String {
         String::from_utf8_lossy(&self.node.shell(line).unwrap().stdout).into_owned()
+    }
+
+    /// A command of a user of the node who has no right at all, and a home.
+    pub fn as_user(&self, program: &str) -> std::process::Command {
+        self.shell(&format!("id {USER} > /dev/null 2>&1 || useradd --create-home --uid 1000 {USER}"));
+        let mut command = self.node.command("setpriv");
+        command.args(["--reuid=1000", "--regid=1000", "--clear-groups", program]);
+        command.env("HOME", format!("/home/{USER}")).current_dir("/");
+        command
     }
 
     /// Puts a script for bash on the node, at `/opt/NAME`.
