@@ -68,8 +68,13 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    pub(super) fn new(listener: OwnedFd, commands: Commands, mode: Mode, host: Host) -> Self {
-        let real = commands.real_programs(mode).into_iter().map(|(name, _)| name).collect();
+    pub(super) fn new(
+        listener: OwnedFd,
+        commands: Commands,
+        real: Vec<String>,
+        mode: Mode,
+        host: Host,
+    ) -> Self {
         Calls { listener, callers: Vec::new(), commands, real, mode, host }
     }
 

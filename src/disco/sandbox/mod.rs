@@ -231,8 +231,8 @@ impl Sandbox {
         let init = Init(child::start(&blueprint, &inner).map_err(process("start"))?);
         drop(inner);
         let listener = first_word(&channel)?.into_iter().next().ok_or(SandboxError::Gone)?;
-        let shadows = furniture.commands.watched_paths(mode);
-        let calls = Calls::new(listener, furniture.commands, mode, scratch.host()?);
+        let shadows = plan.shadows();
+        let calls = Calls::new(listener, furniture.commands, plan.real_programs(), mode, scratch.host()?);
         let root = mount::open_root_of(init.0).map_err(process("look into"))?;
         let keeper = Keeper::This { init, scratch };
         Ok(Sandbox { channel, root, calls, shadows, plan, mode, limits: None, keeper })

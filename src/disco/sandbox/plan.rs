@@ -239,6 +239,24 @@ impl MountPlan {
         })
     }
 
+    /// Paths of the commands whose calls are judged.
+    pub(crate) fn shadows(&self) -> Vec<PathBuf> {
+        let of_layer = |layer: &Layer| -> Vec<PathBuf> {
+            let shadows = layer.extras.iter().filter(|extra| matches!(extra, Extra::Shadow(_)));
+            shadows.map(|extra| layer.at.join(extra.path())).collect()
+        };
+        self.layers().flat_map(of_layer).collect()
+    }
+
+    /// Names of those of them whose real program can be reached inside.
+    pub(crate) fn real_programs(&self) -> Vec<String> {
+        let real = self.steps.iter().filter_map(|step| match step {
+            Step::Runtime { real } => Some(real),
+            _ => None,
+        });
+        real.flatten().map(|(name, _)| name.clone()).collect()
+    }
+
     /// Adds what a restricted shell may call, and shadows for everything else.
     pub(crate) fn add_restricted(&mut self, commands: &[(String, Verdict)]) {
         for (name, verdict) in commands {

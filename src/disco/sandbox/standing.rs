@@ -71,7 +71,8 @@ impl Place {
         let [root, scratch, listener] =
             <[OwnedFd; 3]>::try_from(descriptors).map_err(|_| SandboxError::Gone)?;
         let host = Host::here().map_err(process("look at the mounts for"))?;
-        let calls = Calls::new(listener, commands, self.mode, host);
+        let real = commands.real_programs(self.mode).into_iter().map(|(name, _)| name).collect();
+        let calls = Calls::new(listener, commands, real, self.mode, host);
         let below = PathBuf::from(format!("/proc/self/fd/{}", scratch.as_raw_fd()));
         let steps = layers.into_iter().map(|(at, dir)| Step::Overlay(Layer::seen(at, below.join(dir))));
         let plan = MountPlan { steps: steps.collect(), notes };
@@ -166,7 +167,7 @@ impl Place {
         let client = probe::own_binary().map_err(process("find the program for"))?;
         // Opened after a memory file system may have been mounted on it.
         let layers: OwnedFd = File::open(scratch.path()).map_err(files("open", scratch.path()))?.into();
-        let shadows = furniture.commands.watched_paths(self.mode);
+        let shadows = plan.shadows();
         let stay = child::Stay { listener, scratch: &layers, shadows: &shadows };
         let blueprint = child::Blueprint {
             mode: self.mode,
