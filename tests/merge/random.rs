@@ -344,3 +344,39 @@ fn what_random_operations_leave_is_what_a_merge_of_them_leaves() {
     }
     println!("{cases} cases with DISCO_SEED={seed}");
 }
+
+#[test]
+fn a_file_that_is_changed_by_a_name_that_goes_then_is_changed_by_its_other_names_too() {
+    let calls = |calls: &[&str]| calls.iter().map(|call| (*call).to_owned()).collect();
+    let make = [
+        "os.mkdir, b'd', 0o755",
+        "put, b'd/a', b'x' * 3, 'wb'",
+        "os.link, b'd/a', b'b'",
+        "os.mkdir, b'e', 0o700",
+        "os.link, b'd/a', b'e/c'",
+    ];
+    let changes: [&[&str]; 7] = [
+        &["put, b'd/a', b'y', 'ab'", "os.remove, b'd/a'"],
+        &["put, b'd/a', b'y', 'ab'", "os.rename, b'd/a', b'e/a'"],
+        &["os.chmod, b'd/a', 0o600", "os.remove, b'd/a'"],
+        &["own, b'd/a', 3", "replace, b'd/a', b'z'"],
+        &["put, b'b', b'y', 'ab'", "os.remove, b'd/a'", "os.remove, b'b'"],
+        &["put, b'd/a', b'y', 'ab'", "clear, b'd'"],
+        &["os.remove, b'd/a'", "os.remove, b'b'"],
+    ];
+    let case = |change: &&[&str]| Case { make: calls(&make), change: calls(change) };
+    let bench = Bench::new();
+    // One by one, then together: a file must not be taken for another one.
+    for change in &changes {
+        bench.try_out(&[case(change)]).unwrap_or_else(|why| panic!("{change:?}: {why}"));
+    }
+    bench.try_out(&changes.iter().map(case).collect::<Vec<_>>()).unwrap();
+}
+
+#[test]
+fn what_was_made_before_its_directory_got_a_default_list_has_none() {
+    let calls = |calls: &[&str]| calls.iter().map(|call| (*call).to_owned()).collect();
+    let change = ["put, b'a/c', b'x', 'wb'", "os.mkdir, b'a/d', 0o700", "access, b'a', 'default', 6"];
+    let case = Case { make: calls(&["os.mkdir, b'a', 0o755"]), change: calls(&change) };
+    Bench::new().try_out(&[case]).unwrap();
+}

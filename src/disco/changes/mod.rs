@@ -2,6 +2,7 @@
 
 mod compare;
 mod entry;
+mod names;
 mod path;
 mod scan;
 
@@ -12,6 +13,7 @@ pub use self::entry::{
     APPEND_ONLY, Attributes, Entry, IMMUTABLE, Identity, ScanError, View, attributes, hex, protection,
 };
 pub(crate) use self::entry::{names_in, read_entry};
+pub(crate) use self::names::names_of;
 pub(crate) use self::path::escape;
 pub use self::path::{HostPath, unescape};
 pub use self::scan::Scanner;

@@ -16,7 +16,7 @@ use std::thread::{self, available_parallelism};
 
 use crate::disco::changes::compare::{Show, look_closely};
 use crate::disco::changes::entry::{names_in, unreadable};
-use crate::disco::changes::{Change, HostPath, Identity, ScanError, mark_implied};
+use crate::disco::changes::{Change, HostPath, Identity, ScanError, mark_implied, names_of};
 use crate::disco::sandbox::Sandbox;
 
 /// How many paths a processor takes at a time.
@@ -49,6 +49,17 @@ pub struct Scanner {
     moved: Vec<Moved>,
     /// The touched names of files that have several, by the numbers of device and inode in the merged view.
     names: BTreeMap<(u64, u64), Vec<PathBuf>>,
+    /// The touched names of live files that have several, by device and number on the host.
+    shared: BTreeMap<(u64, u64), Shared>,
+}
+
+/// A live file that has several names.
+#[derive(Debug)]
+struct Shared {
+    before: Metadata,
+    touched: Vec<PathBuf>,
+    /// Whether one of its names is another file's now, or nobody's.
+    lost: bool,
 }
 
 impl Scanner {
@@ -66,8 +77,10 @@ impl Scanner {
         self.found = Vec::new();
         self.names = BTreeMap::new();
         for layer in sandbox.layers() {
+            self.shared = BTreeMap::new();
             let walk = Walk { merged: &merged, upper: layer.upper(), at: layer.at.clone() };
             self.visit(&walk, Path::new(""))?;
+            self.visit_other_names(&walk, &layer.work().join("index"))?;
         }
         self.read_moved()?;
         let mut found = std::mem::take(&mut self.found);
@@ -90,6 +103,30 @@ impl Scanner {
                 after.linked = others.cloned().map(HostPath).collect();
             }
         }
+    }
+
+    /// A file may have been changed by a name that it lost afterwards: then no layer shows its other names, although they
+    /// changed with it. What such a file is now, only the index of the overlay knows.
+    fn visit_other_names(&mut self, walk: &Walk<'_>, index: &Path) -> Result<(), ScanError> {
+        let shared = std::mem::take(&mut self.shared);
+        let lost =
+            shared.iter().filter(|(_, file)| file.lost && (file.touched.len() as u64) < file.before.nlink());
+        for ((device, inode), Shared { before, touched, .. }) in lost {
+            if !is_changed_in(index, before)? {
+                continue;
+            }
+            let is_it = |path: &Path| {
+                fs::symlink_metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (*device, *inode))
+            };
+            let scratch = walk.upper.ancestors().nth(2).unwrap_or(&walk.upper).to_owned();
+            let most = usize::try_from(before.nlink()).unwrap_or(usize::MAX);
+            let names = names_of(*inode, &touched[0], &walk.at, &|path| path == scratch, &is_it, most);
+            for live in names.iter().filter(|name| !touched.contains(name)) {
+                let after = fs::symlink_metadata(walk.merged(live)).ok();
+                self.compare(walk, live, after.as_ref())?;
+            }
+        }
+        Ok(())
     }
 
     /// Looks at a directory of an upper layer, and at what lies below it.
@@ -171,6 +208,14 @@ impl Scanner {
             let names = self.names.entry((after.dev(), after.ino())).or_default();
             names.push(live.to_owned());
         }
+        if let Some(before) = before.as_ref().filter(|before| !before.is_dir() && before.nlink() > 1) {
+            let file = (before.dev(), before.ino());
+            let unseen = || Shared { before: before.clone(), touched: Vec::new(), lost: false };
+            let shared = self.shared.entry(file).or_insert_with(unseen);
+            shared.touched.push(live.to_owned());
+            let is_same = |after: &Metadata| Identity::of(before).is_same_file(Identity::of(after));
+            shared.lost |= !after.is_some_and(is_same);
+        }
         let states = (before.as_ref().map(Identity::of), after.map(Identity::of));
         match self.known.get(live) {
             Some(known) if known.states == states => self.found.extend(known.change.clone()),
@@ -216,6 +261,26 @@ impl Scanner {
         }
         Ok(())
     }
+}
+
+/// Whether the index of an overlay holds another file than one that looks as this one did before. An overlay whose lower
+/// layer cannot keep names together has no index.
+fn is_changed_in(index: &Path, before: &Metadata) -> Result<bool, ScanError> {
+    let look = |found: &Metadata| {
+        (found.mode(), found.uid(), found.gid(), found.size(), found.mtime(), found.mtime_nsec())
+    };
+    let entries = match fs::read_dir(index) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        entries => entries.map_err(unreadable(index))?,
+    };
+    for entry in entries {
+        let found = entry.and_then(|entry| entry.metadata()).map_err(unreadable(index))?;
+        let is_whiteout = found.file_type().is_char_device() && found.rdev() == 0;
+        if !found.is_dir() && !is_whiteout && look(&found) != look(before) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Number of the mount that a path lies on.

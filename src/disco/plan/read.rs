@@ -282,6 +282,12 @@ fn make(at: &Path, after: &Entry) -> io::Result<()> {
 /// Gives owner, mode and attributes, in this order: a change of owner clears set-id bits and capabilities.
 fn dress(at: &Path, after: &Entry) -> io::Result<()> {
     lchown(at, Some(after.ids.0), Some(after.ids.1))?;
+    // What is made in a directory inherits from its list, which the run may have set later.
+    for name in ["system.posix_acl_access", "system.posix_acl_default"] {
+        if !after.attributes.contains_key(name) && xattr::get(at, name).is_ok_and(|value| value.is_some()) {
+            xattr::remove(at, name)?;
+        }
+    }
     if after.mode & libc::S_IFMT != libc::S_IFLNK {
         let mode = Mode::from_bits_truncate(after.mode & 0o7777);
         fchmodat(AT_FDCWD, at, mode, FchmodatFlags::FollowSymlink)?;

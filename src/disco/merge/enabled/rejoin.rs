@@ -9,10 +9,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirEntryExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +21,7 @@ use super::journal::{Plan, Side, State, Work};
 use super::reach::{Reach, step};
 use super::stage;
 use super::style::Style;
-use crate::disco::changes::View;
+use crate::disco::changes::{View, names_of};
 
 /// What tells a file from all others of its file system, also from one that gets its number after it is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -113,49 +112,7 @@ fn is_same(plan: &Plan, copy: &Path, other: &Path, inode: Inode) -> io::Result<b
 
 /// A name of a file, nearby or anywhere on its file system.
 fn find(plan: &Plan, store: usize, inode: Inode, near: &Path) -> Option<PathBuf> {
+    let is_store = |path: &Path| plan.stores.iter().any(|store| path == store.directory.0);
     let root = &plan.stores[store].mount.0;
-    let mut search = Search { plan, inode, trusts_numbers: !is_overlay(root), device: device(root)? };
-    let near = near.parent()?;
-    search.look_through(near, false).or_else(|| search.look_through(root, true))
-}
-
-struct Search<'a> {
-    plan: &'a Plan,
-    inode: Inode,
-    /// Whether a directory tells the numbers of its entries as the entries do.
-    trusts_numbers: bool,
-    device: u64,
-}
-
-impl Search<'_> {
-    fn look_through(&mut self, top: &Path, deeply: bool) -> Option<PathBuf> {
-        let mut left = vec![top.to_owned()];
-        while let Some(directory) = left.pop() {
-            // What goes away meanwhile, or cannot be read, holds no name of use.
-            for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
-                let path = entry.path();
-                match entry.file_type() {
-                    Ok(kind) if kind.is_dir() => {
-                        let is_store = self.plan.stores.iter().any(|store| path == store.directory.0);
-                        if deeply && !is_store && device(&path) == Some(self.device) {
-                            left.push(path);
-                        }
-                    }
-                    Ok(_) if self.trusts_numbers && entry.ino() != self.inode.number => {}
-                    // Files of an overlay may have other devices than its directories.
-                    Ok(_) if self.inode.is_at(&path) => return Some(path),
-                    _ => {}
-                }
-            }
-        }
-        None
-    }
-}
-
-fn device(path: &Path) -> Option<u64> {
-    fs::symlink_metadata(path).ok().map(|found| found.dev())
-}
-
-fn is_overlay(path: &Path) -> bool {
-    statfs(path).is_ok_and(|found| found.filesystem_type() == OVERLAYFS_SUPER_MAGIC)
+    names_of(inode.number, near, root, &is_store, &|path| inode.is_at(path), 1).pop()
 }
