@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 
@@ -26,6 +28,12 @@ pub enum LockError {
     },
 }
 
+/// How long a sandbox may live on after its client.
+const END_OF_A_SANDBOX: Duration = Duration::from_secs(5);
+
+/// How long to wait before a lock is tried again that nobody alive took.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
 /// Held for the length of a dance.
 #[derive(Debug)]
 pub(crate) struct Lock {
@@ -46,18 +54,25 @@ impl Lock {
             .truncate(false)
             .open(&path)
             .map_err(failed)?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(mut file) => {
-                file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
-                write!(file, "{}", std::process::id()).map_err(failed)?;
-                Ok(Lock { _file: file })
+        let deadline = Instant::now() + END_OF_A_SANDBOX;
+        let mut file = file;
+        loop {
+            file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(mut file) => {
+                    file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
+                    write!(file, "{}", std::process::id()).map_err(failed)?;
+                    return Ok(Lock { _file: file });
+                }
+                Err((file, nix::errno::Errno::EWOULDBLOCK)) => file,
+                Err((_, errno)) => return Err(failed(errno.into())),
+            };
+            let mut holder = String::new();
+            file.rewind().and_then(|()| file.read_to_string(&mut holder)).map_err(failed)?;
+            // The sandbox of a client that was killed holds the lock until the kernel has ended it.
+            if Lock::is_held(vardir) || Instant::now() > deadline {
+                return Err(LockError::Held { holder });
             }
-            Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
-                let mut holder = String::new();
-                file.read_to_string(&mut holder).map_err(failed)?;
-                Err(LockError::Held { holder })
-            }
-            Err((_, errno)) => Err(failed(errno.into())),
+            sleep(LOOK_AGAIN);
         }
     }
 
