@@ -102,14 +102,18 @@ impl Drop for Group {
     }
 }
 
+/// What poll(2) may wait. A millisecond more than what is left, so that rounding never makes anybody spin.
+pub(crate) fn time_until(deadline: Instant) -> PollTimeout {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let left = i32::try_from(left.as_millis().saturating_add(1)).unwrap_or(i32::MAX);
+    PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+}
+
 /// Waits until one of these can be read, or the deadline passed; tells which, by position. None: the deadline passed.
 pub(crate) fn wait_until(sources: &[BorrowedFd<'_>], deadline: Instant) -> io::Result<Vec<usize>> {
     let mut polled: Vec<_> = sources.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        // A millisecond more than what is left, so that rounding never makes this spin.
-        let left = i32::try_from(left.as_millis().saturating_add(1)).unwrap_or(i32::MAX);
-        match poll(&mut polled, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
+        match poll(&mut polled, time_until(deadline)) {
             Ok(_) => break,
             Err(Errno::EINTR) if Instant::now() < deadline => {}
             Err(Errno::EINTR) => return Ok(Vec::new()),

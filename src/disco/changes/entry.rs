@@ -1,7 +1,7 @@
 //! What lies at a path, as far as a change is concerned: read once, compared and kept.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use nix::unistd::{Gid, Group, Uid, User};
 use serde::{Deserialize, Serialize};
+use xattr::{FileExt, XAttrs};
 
 use crate::disco::changes::{HostPath, escape};
 use crate::disco::content;
@@ -172,11 +173,13 @@ pub(crate) fn read_entry(
 ) -> Result<(Entry, Option<Vec<u8>>), ScanError> {
     let kind = metadata.file_type();
     let (mut md5, mut content, mut flags) = (None, None, 0);
+    let mut opened = None;
     if kind.is_file() {
         match open(path) {
             Ok(file) => {
                 let (digest, text) = content::read(&file, metadata.len()).map_err(unreadable(path))?;
                 (md5, content, flags) = (Some(digest), text, protection_of(&file));
+                opened = Some(file);
             }
             // What is in it is not for the user who runs this noop.
             Err(error)
@@ -186,6 +189,11 @@ pub(crate) fn read_entry(
     } else if kind.is_dir() {
         flags = protection(path, metadata);
     }
+    let attributes = match &opened {
+        // The way to it need not be gone again.
+        Some(file) => kept(file.list_xattr(), |name| file.get_xattr(name), view),
+        None => attributes(path, view),
+    };
     let target = match kind.is_symlink() {
         true => Some(escape(fs::read_link(path).map_err(unreadable(path))?.as_os_str())),
         false => None,
@@ -201,7 +209,7 @@ pub(crate) fn read_entry(
         is_device: metadata.rdev(),
         md5,
         target,
-        attributes: attributes(path, view).map_err(unreadable(path))?,
+        attributes: attributes.map_err(unreadable(path))?,
         names: if kind.is_dir() { 1 } else { metadata.nlink() },
         linked: Vec::new(),
         flags,
@@ -229,8 +237,17 @@ pub enum View {
 /// Those by which an overlay keeps its books, on a host's file system that is itself an upper layer, are not the file's.
 /// The merged view shows none of them: what has such a name there was set inside.
 pub fn attributes(path: &Path, view: View) -> io::Result<Attributes> {
+    kept(xattr::list(path), |name| xattr::get(path, name), view)
+}
+
+/// Those of the names that are the file's own, with their values.
+fn kept(
+    names: io::Result<XAttrs>,
+    value: impl Fn(&OsStr) -> io::Result<Option<Vec<u8>>>,
+    view: View,
+) -> io::Result<Attributes> {
     let mut found = BTreeMap::new();
-    let names = match xattr::list(path) {
+    let names = match names {
         Ok(names) => names,
         Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => return Ok(found),
         Err(error) => return Err(error),
@@ -240,7 +257,7 @@ pub fn attributes(path: &Path, view: View) -> io::Result<Attributes> {
         if view == View::Live && of_an_overlay.iter().any(|books| name.as_bytes().starts_with(books)) {
             continue;
         }
-        if let Some(value) = xattr::get(path, &name)? {
+        if let Some(value) = value(&name)? {
             found.insert(escape(&name), hex(&value));
         }
     }

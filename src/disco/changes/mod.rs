@@ -4,6 +4,7 @@ mod compare;
 mod entry;
 mod names;
 mod path;
+mod readers;
 mod scan;
 
 use serde::{Deserialize, Serialize};

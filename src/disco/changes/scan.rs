@@ -3,39 +3,25 @@
 //! The cost follows the number of changes. Only below a directory that was replaced or moved (opaque or redirected in
 //! the upper layer) is the merged view compared entry by entry.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fs::{self, FileType, Metadata};
 use std::io;
-use std::num::NonZero;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::{self, available_parallelism};
+use std::thread;
 
-use crate::disco::changes::compare::{Show, look_closely};
+use crate::disco::changes::compare::Show;
 use crate::disco::changes::entry::{names_in, unreadable};
+use crate::disco::changes::readers::{Moved, Readers};
 use crate::disco::changes::{Change, HostPath, Identity, ScanError, mark_implied, names_of};
 use crate::disco::sandbox::Sandbox;
-
-/// How many paths a processor takes at a time.
-const FEW: usize = 32;
 
 /// What was found at a path the last time; no change if both sides looked the same.
 #[derive(Debug)]
 struct Known {
     states: (Option<Identity>, Option<Identity>),
-    change: Option<Change>,
-}
-
-/// A path that has to be read on both sides, as far as there is something.
-#[derive(Debug)]
-struct Moved {
-    live: PathBuf,
-    merged: PathBuf,
-    before: Option<Metadata>,
-    after: Option<Metadata>,
+    change: Option<Box<Change>>,
 }
 
 /// Finds the changes of a sandbox, again and again while modules run in it; what did not move since the last time is
@@ -43,10 +29,72 @@ struct Moved {
 #[derive(Debug, Default)]
 pub struct Scanner {
     show: Show,
-    known: BTreeMap<PathBuf, Known>,
+    known: HashMap<PathBuf, Known>,
+}
+
+impl Scanner {
+    /// A scanner that shows contents like this.
+    pub fn showing(show: Show) -> Self {
+        Scanner { show, ..Scanner::default() }
+    }
+
+    /// All changes of the sandbox, sorted by path.
+    ///
+    /// # Errors
+    /// The first path that could not be read, on the live side or in the merged view.
+    pub fn scan(&mut self, sandbox: &Sandbox) -> Result<Vec<Change>, ScanError> {
+        let merged = sandbox.root_path();
+        let (mut found, names, read) = thread::scope(|scope| {
+            let mut pass = Pass {
+                known: &self.known,
+                found: Vec::new(),
+                moved: Readers::within(scope, self.show),
+                names: BTreeMap::new(),
+                shared: BTreeMap::new(),
+            };
+            for layer in sandbox.layers() {
+                pass.shared = BTreeMap::new();
+                let walk = Walk { merged: &merged, upper: layer.upper(), at: layer.at.clone() };
+                pass.visit(&walk, Path::new(""))?;
+                pass.visit_other_names(&walk, &layer.work().join("index"))?;
+            }
+            Ok((pass.found, pass.names, pass.moved.finish()))
+        })?;
+        for (moved, change) in read {
+            let change = change?;
+            found.extend(change.as_deref().cloned());
+            let states = (moved.before.as_ref().map(Identity::of), moved.after.as_ref().map(Identity::of));
+            self.known.insert(moved.live, Known { states, change });
+        }
+        found.sort_by(|a, b| a.path.cmp(&b.path));
+        mark_implied(&mut found);
+        mark_linked(&mut found, &names);
+        Ok(found)
+    }
+}
+
+/// Tells each change which other names its file has now.
+fn mark_linked(changes: &mut [Change], names: &BTreeMap<(u64, u64), Vec<PathBuf>>) {
+    let mut linked: BTreeMap<&Path, &[PathBuf]> = BTreeMap::new();
+    for names in names.values() {
+        linked.extend(names.iter().map(|name| (name.as_path(), names.as_slice())));
+    }
+    for change in changes {
+        let names = linked.get(change.path.0.as_path()).copied().unwrap_or_default();
+        if let Some(after) = &mut change.after {
+            let others = names.iter().filter(|name| **name != change.path.0);
+            after.linked = others.cloned().map(HostPath).collect();
+        }
+    }
+}
+
+/// One way through all layers.
+struct Pass<'scope, 'env, 'known> {
+    known: &'known HashMap<PathBuf, Known>,
+    /// Changes at which nothing moved since the last time.
     found: Vec<Change>,
-    /// Paths at which something moved since the last time.
-    moved: Vec<Moved>,
+    /// Paths at which something did.
+    moved: Readers<'scope, 'env>,
     /// The touched names of files that have several, by the numbers of device and inode in the merged view.
     names: BTreeMap<(u64, u64), Vec<PathBuf>>,
     /// The touched names of live files that have several, by device and number on the host.
@@ -62,49 +110,7 @@ struct Shared {
     lost: bool,
 }
 
-impl Scanner {
-    /// A scanner that shows contents like this.
-    pub fn showing(show: Show) -> Self {
-        Scanner { show, ..Scanner::default() }
-    }
-
-    /// All changes of the sandbox, sorted by path.
-    ///
-    /// # Errors
-    /// The first path that could not be read, on the live side or in the merged view.
-    pub fn scan(&mut self, sandbox: &Sandbox) -> Result<Vec<Change>, ScanError> {
-        let merged = sandbox.root_path();
-        self.found = Vec::new();
-        self.names = BTreeMap::new();
-        for layer in sandbox.layers() {
-            self.shared = BTreeMap::new();
-            let walk = Walk { merged: &merged, upper: layer.upper(), at: layer.at.clone() };
-            self.visit(&walk, Path::new(""))?;
-            self.visit_other_names(&walk, &layer.work().join("index"))?;
-        }
-        self.read_moved()?;
-        let mut found = std::mem::take(&mut self.found);
-        found.sort_by(|a, b| a.path.cmp(&b.path));
-        mark_implied(&mut found);
-        self.mark_linked(&mut found);
-        Ok(found)
-    }
-
-    /// Tells each change which other names its file has now.
-    fn mark_linked(&self, changes: &mut [Change]) {
-        let mut linked: BTreeMap<&Path, &[PathBuf]> = BTreeMap::new();
-        for names in self.names.values() {
-            linked.extend(names.iter().map(|name| (name.as_path(), names.as_slice())));
-        }
-        for change in changes {
-            let names = linked.get(change.path.0.as_path()).copied().unwrap_or_default();
-            if let Some(after) = &mut change.after {
-                let others = names.iter().filter(|name| **name != change.path.0);
-                after.linked = others.cloned().map(HostPath).collect();
-            }
-        }
-    }
-
+impl Pass<'_, '_, '_> {
     /// A file may have been changed by a name that it lost afterwards: then no layer shows its other names, although they
     /// changed with it. What such a file is now, only the index of the overlay knows.
     fn visit_other_names(&mut self, walk: &Walk<'_>, index: &Path) -> Result<(), ScanError> {
@@ -218,46 +224,11 @@ impl Scanner {
         }
         let states = (before.as_ref().map(Identity::of), after.map(Identity::of));
         match self.known.get(live) {
-            Some(known) if known.states == states => self.found.extend(known.change.clone()),
+            Some(known) if known.states == states => self.found.extend(known.change.as_deref().cloned()),
             _ => {
                 let (live, merged) = (live.to_owned(), walk.merged(live));
-                self.moved.push(Moved { live, merged, before, after: after.cloned() });
+                self.moved.read(Moved { live, merged, before, after: after.cloned() });
             }
-        }
-        Ok(())
-    }
-
-    /// Reads what moved, on all processors: no script runs meanwhile, and contents are most of the work.
-    fn read_moved(&mut self) -> Result<(), ScanError> {
-        let (moved, show) = (std::mem::take(&mut self.moved), self.show);
-        let read = |moved: &Moved| {
-            look_closely(&moved.live, moved.before.as_ref(), &moved.merged, moved.after.as_ref(), show)
-        };
-        let hands = available_parallelism().map_or(1, NonZero::get).min(moved.len().div_ceil(FEW));
-        let next = AtomicUsize::new(0);
-        let work = || {
-            let mut done = Vec::new();
-            loop {
-                // Some at a time: files are of very different lengths.
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                let Some(some) = moved.chunks(FEW).nth(number) else { return done };
-                done.push((number, some.iter().map(read).collect::<Vec<_>>()));
-            }
-        };
-        let done = thread::scope(|scope| {
-            let others: Vec<_> = (1..hands).map(|_| scope.spawn(work)).collect();
-            let mut done = work();
-            for other in others {
-                done.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
-            }
-            done.sort_by_key(|(number, _)| *number);
-            done
-        });
-        for (moved, change) in moved.into_iter().zip(done.into_iter().flat_map(|(_, some)| some)) {
-            let change = change?;
-            self.found.extend(change.clone());
-            let states = (moved.before.as_ref().map(Identity::of), moved.after.as_ref().map(Identity::of));
-            self.known.insert(moved.live, Known { states, change });
         }
         Ok(())
     }

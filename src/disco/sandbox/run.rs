@@ -10,6 +10,7 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::disco::Mode;
+use crate::disco::process::time_until;
 use crate::disco::report::Usage;
 use crate::disco::sandbox::channel::{NotStarted, Program, Reply, Request};
 use crate::disco::sandbox::plan::Layer;
@@ -181,9 +182,7 @@ impl Sandbox {
             // started may hold them open for ever.
             let timeout = match (&ended, &watchdog) {
                 (Some(_), _) => PollTimeout::ZERO,
-                (None, Some(watchdog)) => {
-                    PollTimeout::try_from(watchdog.patience()).unwrap_or(PollTimeout::MAX)
-                }
+                (None, Some(watchdog)) => time_until(watchdog.next_look()),
                 (None, None) => PollTimeout::NONE,
             };
             // What was written before a call is shown before it.

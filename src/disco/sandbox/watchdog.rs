@@ -102,9 +102,9 @@ impl<'a> Watchdog<'a> {
         }
     }
 
-    /// How long nothing has to be looked at.
-    pub(super) fn patience(&self) -> Duration {
-        self.next.saturating_duration_since(Instant::now())
+    /// Until when nothing has to be looked at.
+    pub(super) fn next_look(&self) -> Instant {
+        self.next
     }
 
     /// Takes note of what the program wrote.
