@@ -107,6 +107,8 @@ pub struct ProvisioningDefaults {
     pub default: bool,
     /// Brokers to be provisioned at, `host:port`.
     pub brokers: List,
+    /// Domain whose SRV records name the brokers, instead of a list; empty: none.
+    pub srv_domain: &'static str,
     /// TLS on the provisioning connection.
     pub tls: bool,
     /// PEM of the certificate authorities that brokers must chain to; empty: the brand pins none.
@@ -121,6 +123,10 @@ pub struct ProvisioningDefaults {
     pub status_file: &'static str,
     /// Whether the built-in agent choria_provision serves; else a plug brings it.
     pub agent: bool,
+    /// Whether that agent has the action reprovision.
+    pub reprovision: bool,
+    /// Whether that agent has the action shutdown.
+    pub shutdown: bool,
 }
 
 /// A list in one constant, its items separated by commas.
@@ -290,6 +296,7 @@ impl Brand {
             provisioning: ProvisioningDefaults {
                 default: flag(value(block, "PROVISIONING_DEFAULT")),
                 brokers: list(value(block, "PROVISIONING_BROKERS")),
+                srv_domain: value(block, "PROVISIONING_SRV_DOMAIN"),
                 tls: flag(value(block, "PROVISIONING_TLS")),
                 ca: value(block, "PROVISIONING_CA"),
                 token: value(block, "PROVISIONING_TOKEN"),
@@ -297,6 +304,8 @@ impl Brand {
                 facts: value(block, "PROVISIONING_FACTS"),
                 status_file: value(block, "PROVISIONING_STATUS_FILE"),
                 agent: flag(value(block, "PROVISIONING_AGENT")),
+                reprovision: flag(value(block, "PROVISIONING_REPROVISION")),
+                shutdown: flag(value(block, "PROVISIONING_SHUTDOWN")),
             },
             spec_digest: value(block, "SPEC_DIGEST"),
             source: Source { commit: value(block, "SOURCE_COMMIT"), date: value(block, "SOURCE_DATE") },
@@ -322,6 +331,7 @@ impl Brand {
         provisioning: ProvisioningDefaults {
             default: false,
             brokers: list(""),
+            srv_domain: "",
             tls: true,
             ca: "",
             token: "",
@@ -329,6 +339,8 @@ impl Brand {
             facts: "",
             status_file: "",
             agent: true,
+            reprovision: false,
+            shutdown: false,
         },
         spec_digest: "",
         source: Source {

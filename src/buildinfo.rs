@@ -90,6 +90,7 @@ impl<'a> BuildInfo<'a> {
             "provisioning": {
                 "default": provisioning.default,
                 "brokers": provisioning.brokers.iter().collect::<Vec<_>>(),
+                "srv_domain": provisioning.srv_domain,
                 "tls": provisioning.tls,
                 "ca": digest_of(provisioning.ca),
                 "token": set_or_not(provisioning.token),
@@ -97,6 +98,8 @@ impl<'a> BuildInfo<'a> {
                 "facts": provisioning.facts,
                 "status_file": provisioning.status_file,
                 "agent": provisioning.agent,
+                "reprovision": provisioning.reprovision,
+                "shutdown": provisioning.shutdown,
             },
             "resolver": { "name": self.resolver },
             "agents": self.agents,
@@ -133,6 +136,9 @@ impl<'a> BuildInfo<'a> {
         if supports_provisioning {
             let brokers: Vec<_> = provisioning.brokers.iter().collect();
             text.line(12, "Provisioning Brokers", brokers.join(", "));
+            if !provisioning.srv_domain.is_empty() {
+                text.line(9, "Provisioning SRV Domain", provisioning.srv_domain);
+            }
             text.line(12, "Provisioning Default", provisioning.default);
             text.line(16, "Provisioning TLS", provisioning.tls);
             text.line(6, "Default Provisioning Agent", provisioning.agent);
@@ -142,6 +148,8 @@ impl<'a> BuildInfo<'a> {
             text.line(14, "Provisioning Token", set_or_not(provisioning.token));
             text.line(8, "Provisioning Status File", or_none(provisioning.status_file));
             text.line(17, "Provisioning CA", or_none(&digest_of(provisioning.ca)));
+            text.line(14, "Action Reprovision", provisioning.reprovision);
+            text.line(17, "Action Shutdown", provisioning.shutdown);
         }
         text.line(11, "Supports Provisioning", supports_provisioning);
         text.line(17, "Universe Server", or_none(brand.client.server));

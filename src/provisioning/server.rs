@@ -24,7 +24,7 @@ use crate::choria::registration::FileContent;
 use crate::choria::rpcutil::RpcUtil;
 use crate::choria::subject::{AgentName, Collective, ReplyAddress};
 use crate::features;
-use crate::provisioning::agent::ChoriaProvision;
+use crate::provisioning::agent::{ChoriaProvision, Chosen, Ending};
 use crate::provisioning::identity::{self, IdentityError};
 use crate::provisioning::mode::{self, Mode, ModeError, Switch};
 use crate::provisioning::status;
@@ -96,7 +96,7 @@ pub struct Start<'a> {
     pub journal: Arc<dyn Journal>,
 }
 
-/// Runs the server until SIGTERM or SIGINT.
+/// Runs the server until SIGTERM, SIGINT or a provisioner's order.
 ///
 /// # Errors
 /// The server could not start; nothing was sent to any broker.
@@ -106,16 +106,17 @@ pub async fn run(start: Start<'_>) -> Result<(), ServerError> {
     let journal = Arc::clone(&start.journal);
     let server = Server::prepare(start).await?;
     journal.note(Note::Ready);
-    let signal = tokio::select! {
+    let because = tokio::select! {
         never = server.serve() => match never {},
         never = server.stay_alive() => match never {},
         never = server.register() => match never {},
         never = server.write_status() => match never {},
+        () = server.ending.ordered() => "an order to shut down",
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
     };
     journal.note(Note::Stopping);
-    journal.info(&format!("stopping because of {signal}"));
+    journal.info(&format!("stopping because of {because}"));
     server.say_goodbye().await;
     journal.info("stopped");
     Ok(())
@@ -127,6 +128,7 @@ struct Server {
     encryption: Encryption,
     registration_data: &'static str,
     status_file: &'static str,
+    ending: Ending,
     connection: Mutex<Option<Connection>>,
     complaints: Mutex<Complaints>,
     journal: Arc<dyn Journal>,
@@ -141,7 +143,7 @@ impl Server {
         journal.info(&format!("{} {} ({})", brand.display_name, brand.version, brand.binary));
         journal.info(&format!("features: {}", compiled.collect::<Vec<_>>().join(", ")));
         let baked = &brand.provisioning;
-        let targets = Targets::new(baked.brokers, resolver, RESOLVER_DEADLINE);
+        let targets = Targets::new(baked.brokers, baked.srv_domain, resolver, RESOLVER_DEADLINE);
         let decision = mode::decide(baked.default, targets.exist(), &switch)?;
         if decision.mode == Mode::Configured {
             return Err(ServerError::Configured { reason: decision.reason });
@@ -172,7 +174,16 @@ impl Server {
             journal: Arc::clone(&journal),
             facts_trouble: Mutex::new(None),
         };
-        let provision = ChoriaProvision::new(brand.version, baked.token, ssl_directory, Arc::clone(&journal));
+        let ending = Ending::default();
+        let chosen = Chosen { reprovision: baked.reprovision, shutdown: baked.shutdown };
+        let provision = ChoriaProvision::new(
+            brand.version,
+            baked.token,
+            ssl_directory,
+            chosen,
+            ending.clone(),
+            Arc::clone(&journal),
+        );
         let mut agents: Vec<Arc<dyn Agent>> =
             vec![Arc::new(Discovery::new(brand.version)), Arc::new(Rpc(RpcUtil::new(brand.version, now)))];
         if baked.agent {
@@ -188,6 +199,7 @@ impl Server {
             encryption,
             registration_data: baked.registration_data,
             status_file: baked.status_file,
+            ending,
             connection: Mutex::new(None),
             complaints: Mutex::new(Complaints::default()),
             journal,

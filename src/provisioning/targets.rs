@@ -1,4 +1,5 @@
-//! Which brokers to be provisioned at: what the brand baked, or what its resolver says; never any other.
+//! Which brokers to be provisioned at: what the brand baked, what its domain's SRV records or its resolver say; never any
+//! other.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use disco_sdk::{Node, ResolveError, Settings, Target, TargetResolver};
 use tokio::task::JoinHandle;
 
 use crate::brand::List;
+use crate::provisioning::srv::{self, SrvError};
 
 /// How long a resolver may think.
 pub const RESOLVER_DEADLINE: Duration = Duration::from_secs(30);
@@ -44,7 +46,10 @@ pub enum TargetsError {
         /// Its name.
         resolver: String,
     },
-    /// Neither brokers nor a resolver were baked.
+    /// The domain names none.
+    #[error(transparent)]
+    Srv(#[from] SrvError),
+    /// Neither brokers nor a domain nor a resolver were baked.
     #[error("no brokers were baked")]
     NoneBaked,
 }
@@ -54,6 +59,8 @@ type Answer = Result<Vec<Target>, ResolveError>;
 /// Where brokers come from.
 pub struct Targets {
     baked: Vec<String>,
+    /// Domain whose SRV records name them, where no list was baked.
+    domain: Option<&'static str>,
     resolver: Option<Arc<dyn TargetResolver>>,
     deadline: Duration,
     /// A call that outlived its deadline. One at a time, so that a stuck resolver costs one thread, not one per try.
@@ -61,21 +68,34 @@ pub struct Targets {
 }
 
 impl Targets {
-    /// The brand's brokers, or its resolver if it has one; the resolver gets `deadline` to answer.
-    pub fn new(baked: List, resolver: Option<Arc<dyn TargetResolver>>, deadline: Duration) -> Self {
-        Targets { baked: baked.iter().map(str::to_owned).collect(), resolver, deadline, pending: None }
+    /// The brand's brokers, those of its domain if it has one, or its resolver; the resolver gets `deadline` to answer.
+    pub fn new(
+        baked: List,
+        srv_domain: &'static str,
+        resolver: Option<Arc<dyn TargetResolver>>,
+        deadline: Duration,
+    ) -> Self {
+        let domain = (!srv_domain.is_empty()).then_some(srv_domain);
+        Targets {
+            baked: baked.iter().map(str::to_owned).collect(),
+            domain,
+            resolver,
+            deadline,
+            pending: None,
+        }
     }
 
     /// Whether there can ever be a broker.
     pub fn exist(&self) -> bool {
-        self.resolver.is_some() || !self.baked.is_empty()
+        self.resolver.is_some() || self.domain.is_some() || !self.baked.is_empty()
     }
 
     /// Where they come from, in words for the log.
     pub fn origin(&self) -> String {
-        match &self.resolver {
-            Some(resolver) => format!("found by resolver `{}`", resolver.name()),
-            None => self.baked.join(", "),
+        match (&self.resolver, self.domain) {
+            (Some(resolver), _) => format!("found by resolver `{}`", resolver.name()),
+            (None, Some(domain)) => srv::origin(domain),
+            (None, None) => self.baked.join(", "),
         }
     }
 
@@ -85,7 +105,11 @@ impl Targets {
     /// There are none at the moment.
     pub async fn find(&mut self, identity: &str) -> Result<Vec<String>, TargetsError> {
         let Some(resolver) = self.resolver.clone() else {
-            return if self.baked.is_empty() { Err(TargetsError::NoneBaked) } else { Ok(self.baked.clone()) };
+            return match self.domain {
+                Some(domain) => Ok(srv::look_up(domain).await?),
+                None if self.baked.is_empty() => Err(TargetsError::NoneBaked),
+                None => Ok(self.baked.clone()),
+            };
         };
         let name = resolver.name().to_owned();
         let mut call = self.pending.take().unwrap_or_else(|| {
@@ -134,14 +158,14 @@ mod tests {
     where
         F: Fn(&Node, &Settings) -> Answer + Send + Sync + 'static,
     {
-        Targets::new(list("baked:4222"), Some(Arc::new(Rack(answer))), RESOLVER_DEADLINE)
+        Targets::new(list("baked:4222"), "", Some(Arc::new(Rack(answer))), RESOLVER_DEADLINE)
     }
 
     #[tokio::test]
     async fn the_baked_brokers_are_used_as_they_are() {
-        let mut targets = Targets::new(list("a:1,b:2"), None, RESOLVER_DEADLINE);
+        let mut targets = Targets::new(list("a:1,b:2"), "", None, RESOLVER_DEADLINE);
         assert_eq!(targets.find("n").await.unwrap(), ["a:1", "b:2"]);
-        let mut none = Targets::new(list(""), None, RESOLVER_DEADLINE);
+        let mut none = Targets::new(list(""), "", None, RESOLVER_DEADLINE);
         assert!(!none.exist());
         assert!(matches!(none.find("n").await, Err(TargetsError::NoneBaked)));
     }

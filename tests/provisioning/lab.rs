@@ -1,4 +1,4 @@
-//! Two brands built once for all tests here, their brokers, and a guard around a running node.
+//! Brands built once for all tests here, their brokers, and a guard around a running node.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -17,7 +17,7 @@ use testbed::broker::{Broker, Options, ServerCertificate, free_port};
 use testbed::built;
 use testbed::wire::Requester;
 
-/// The provisioning token of both brands.
+/// The provisioning token of all brands.
 pub(crate) const TOKEN: &str = "lab-Token-7Qm2xV9sLw4R";
 
 /// Longest time that anything here may take; reached only where something is wrong.
@@ -75,6 +75,18 @@ pub(crate) fn resolved() -> Bench {
         write_resolver(&directory);
         let plug = "tls = false\n[resolver]\ncrate = \"lab-targets\"\npath = \"lab-targets\"";
         Lab::build("wireresolved", plug)
+    });
+    Bench { lab, _turn: turn }
+}
+
+/// A brand whose brokers its domain names, and whose agent has every action.
+pub(crate) fn named() -> Bench {
+    static LAB: OnceLock<Lab> = OnceLock::new();
+    static TURN: Mutex<()> = Mutex::new(());
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let lab = LAB.get_or_init(|| {
+        let more = "tls = false\nreprovision = true\nshutdown = true";
+        Lab::knowing("wirenamed", &|_| format!("srv_domain = \"{DOMAIN}\""), more)
     });
     Bench { lab, _turn: turn }
 }
@@ -201,10 +213,16 @@ fn directory_of(brand: &str) -> PathBuf {
 }
 
 impl Lab {
-    fn build(name: &str, encryption: &str) -> Self {
+    /// A brand that knows one broker, by the port that is free.
+    fn build(name: &str, more: &str) -> Self {
+        Lab::knowing(name, &|port| format!("brokers = [\"127.0.0.1:{port}\"]"), more)
+    }
+
+    fn knowing(name: &str, brokers: &dyn Fn(u16) -> String, more: &str) -> Self {
         let directory = directory_of(name);
         let port = free_port().unwrap();
         let lies_at = directory.display();
+        let brokers = brokers(port);
         let spec = format!(
             "[brand]\n\
              name = \"{name}\"\n\
@@ -224,12 +242,12 @@ impl Lab {
              server = \"universe.wire.example\"\n\
              [provisioning]\n\
              default = true\n\
-             brokers = [\"127.0.0.1:{port}\"]\n\
+             {brokers}\n\
              token = \"{TOKEN}\"\n\
              facts = \"{lies_at}/facts.json\"\n\
              registration_data = \"{lies_at}/facts.json\"\n\
              status_file = \"{lies_at}/status.json\"\n\
-             {encryption}\n"
+             {more}\n"
         );
         let binary = brand::build(&spec, &directory).unwrap();
         fs::write(directory.join("facts.json"), facts().to_string()).unwrap();
@@ -266,17 +284,83 @@ impl Bench {
 
     /// Starts a node with a fresh configuration directory and no configuration.
     pub(crate) fn node(&self) -> Node {
-        Node::start(&self.lab.binary, None, None)
+        Node::start(Command::new(&self.lab.binary), None, None)
+    }
+
+    /// Starts a node that asks this server for names.
+    pub(crate) fn node_asking(&self, names: &Names) -> Node {
+        Node::start(names.asked_by(&self.lab.binary), None, None)
+    }
+
+    /// The port of the broker that [`Bench::broker`] starts.
+    pub(crate) fn port(&self) -> u16 {
+        self.lab.port
     }
 
     /// Starts a node with this configuration.
     pub(crate) fn node_with(&self, configuration: &str) -> Node {
-        Node::start(&self.lab.binary, Some(configuration), None)
+        Node::start(Command::new(&self.lab.binary), Some(configuration), None)
     }
 
     /// Starts a node under a service manager that listens on this socket.
     pub(crate) fn node_notifying(&self, socket: &Path) -> Node {
-        Node::start(&self.lab.binary, None, Some(socket))
+        Node::start(Command::new(&self.lab.binary), None, Some(socket))
+    }
+}
+
+/// Domain of the brand whose brokers are looked up.
+pub(crate) const DOMAIN: &str = "prov.wire.example";
+
+/// A server of names on loopback; ended when dropped.
+pub(crate) struct Names {
+    child: Child,
+    directory: tempfile::TempDir,
+}
+
+impl Names {
+    /// An address of its own, so that no other server on this machine is in the way.
+    const ADDRESS: &str = "127.53.77.1";
+
+    /// Answers for [`DOMAIN`] with these records: priority, host and port. All hosts are this machine.
+    pub(crate) fn serve(records: &[(u16, &str, u16)]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("resolv.conf"), format!("nameserver {}\n", Self::ADDRESS)).unwrap();
+        let mut command = Command::new("dnsmasq");
+        command.args([
+            "--keep-in-foreground",
+            "--conf-file=/dev/null",
+            "--no-resolv",
+            "--no-hosts",
+            "--user=root",
+        ]);
+        command.args(["--bind-interfaces", "--pid-file=", "--address=/wire.example/127.0.0.1"]);
+        command.arg(format!("--listen-address={}", Self::ADDRESS));
+        for (priority, host, port) in records {
+            command.arg(format!("--srv-host=_choria-provisioner._tcp.{DOMAIN},{host},{port},{priority}"));
+        }
+        let child = command.spawn().expect("dnsmasq starts");
+        let deadline = Instant::now() + PATIENCE;
+        while std::net::TcpStream::connect((Self::ADDRESS, 53)).is_err() {
+            assert!(Instant::now() < deadline, "dnsmasq does not answer");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Names { child, directory }
+    }
+
+    /// Runs a program that asks this server, in a mount namespace of its own.
+    fn asked_by(&self, program: &Path) -> Command {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-ec", "mount --bind \"$0\" /etc/resolv.conf; exec \"$@\""]);
+        command.arg(self.directory.path().join("resolv.conf")).arg(program);
+        command
+    }
+}
+
+impl Drop for Names {
+    fn drop(&mut self) {
+        // Both fail only if it is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -289,13 +373,12 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    fn start(binary: &Path, configuration: Option<&str>, notify: Option<&Path>) -> Self {
+    fn start(mut command: Command, configuration: Option<&str>, notify: Option<&Path>) -> Self {
         let etcdir = tempfile::tempdir().unwrap();
         let file = etcdir.path().join("server.conf");
         if let Some(text) = configuration {
             fs::write(&file, text).unwrap();
         }
-        let mut command = Command::new(binary);
         command.env_remove("NOTIFY_SOCKET");
         if let Some(socket) = notify {
             command.env("NOTIFY_SOCKET", socket);

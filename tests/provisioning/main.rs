@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use lab::{PATIENCE, SILENCE, TOKEN, facts, only_node, plain};
+use lab::{DOMAIN, Names, PATIENCE, SILENCE, TOKEN, facts, named, only_node, plain};
 use serde_json::{Value, json};
 use testbed::authority::Authority;
 use testbed::broker::Broker;
@@ -292,6 +292,90 @@ fn a_node_tells_when_it_starts_and_when_it_stops() {
         assert_ne!(shutdown["id"], startup["id"]);
         assert_eq!(shutdown["data"].get("version"), None);
     }
+}
+
+#[test]
+fn a_node_finds_its_brokers_where_its_domain_says_in_the_order_of_their_priority() {
+    let bench = named();
+    let broker = bench.broker();
+    let closed = testbed::broker::free_port().unwrap();
+    let records = [(2, "up.wire.example", bench.port()), (1, "down.wire.example", closed)];
+    let names = Names::serve(&records);
+    let mut node = bench.node_asking(&names);
+    node.wait_for(&format!(
+        "info: brokers: the SRV records of _choria-provisioner._tcp.{DOMAIN} (without TLS)"
+    ));
+    node.wait_for(&format!("connected to nats://up.wire.example:{}", bench.port()));
+    only_node(&mut requester(&broker));
+}
+
+#[test]
+fn a_domain_that_names_no_broker_is_asked_again() {
+    let bench = named();
+    let _broker = bench.broker();
+    let nobody = Names::serve(&[]);
+    let mut node = bench.node_asking(&nobody);
+    node.wait_for(&format!(
+        "warning: `_choria-provisioner._tcp.{DOMAIN}` has no SRV record that names a broker; trying on"
+    ));
+    drop(nobody);
+    let _somebody = Names::serve(&[(1, "up.wire.example", bench.port())]);
+    node.connected();
+}
+
+#[test]
+fn a_provisioner_ends_the_server_of_a_node_where_the_brand_has_it() {
+    let bench = named();
+    let broker = bench.broker();
+    let names = Names::serve(&[(1, "up.wire.example", bench.port())]);
+    let mut watcher = requester(&broker);
+    watcher.subscribe("choria.lifecycle.event.shutdown.>").unwrap();
+    let mut node = bench.node_asking(&names).connected();
+    let mut requester = requester(&broker);
+    let identity = only_node(&mut requester);
+    let mut ask = |action: &str, token: &str| {
+        requester.request(&identity, "choria_provision", action, &json!({ "token": token })).unwrap()
+    };
+
+    let refused = ask("shutdown", "wrong");
+    assert_eq!(
+        (&refused["statuscode"], &refused["statusmsg"]),
+        (&json!(1), &json!("Incorrect provision token supplied"))
+    );
+    let waiting = ask("reprovision", TOKEN);
+    let already = "Server is already in provisioning mode, cannot enable provisioning mode again";
+    assert_eq!((&waiting["statuscode"], &waiting["statusmsg"]), (&json!(1), &json!(already)));
+
+    let reply = ask("shutdown", TOKEN);
+    assert_eq!(reply["statuscode"], 0, "{reply}");
+    let message = reply["data"]["message"].as_str().unwrap();
+    let seconds =
+        message.strip_prefix("Shutting Choria Server down after ").and_then(|rest| rest.strip_suffix('s'));
+    assert!(
+        seconds.is_some_and(|seconds| seconds.parse::<u8>().is_ok_and(|seconds| seconds < 10)),
+        "{message}"
+    );
+    assert!(node.wait().success(), "{}", node.log());
+    assert!(node.log().contains("info: stopping because of an order to shut down"), "{}", node.log());
+    event(&mut watcher, "shutdown");
+}
+
+#[test]
+fn a_node_has_no_action_that_its_brand_did_not_choose() {
+    let bench = plain();
+    let broker = bench.broker();
+    let mut node = bench.node().connected();
+    let mut requester = requester(&broker);
+    let identity = only_node(&mut requester);
+    for action in ["shutdown", "reprovision", "release_update"] {
+        let reply =
+            requester.request(&identity, "choria_provision", action, &json!({ "token": TOKEN })).unwrap();
+        assert_eq!(
+            (&reply["statuscode"], &reply["statusmsg"]),
+            (&json!(2), &json!(format!("Unknown action {action} for agent choria_provision")))
+        );
+    }
+    assert!(node.terminate().success());
 }
 
 #[test]

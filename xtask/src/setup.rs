@@ -24,9 +24,10 @@ const fn tool(program: &'static str, package: &'static str, purpose: &'static st
     Tool { program: Cow::Borrowed(program), package: Cow::Borrowed(package), purpose }
 }
 
-const TOOLS: [Tool; 14] = [
+const TOOLS: [Tool; 15] = [
     tool("rsync", "rsync", "serves and fetches the universe"),
     tool("nats-server", "nats-server", "is the broker of the provisioning tests"),
+    tool("dnsmasq", "dnsmasq-base", "answers the nodes that look for their brokers by name"),
     tool("rpm", "rpm", "installs our rpm into throw-away roots"),
     tool("objdump", "binutils", "reads what binaries need, beside our own reader"),
     tool("openssl", "openssl", "looks at the certificate requests that nodes make"),

@@ -163,6 +163,7 @@ pub(crate) struct Broker {
 pub(crate) struct Provisioning {
     pub(crate) default: bool,
     pub(crate) brokers: Vec<String>,
+    pub(crate) srv_domain: String,
     pub(crate) tls: bool,
     /// PEM text; shown as its digest.
     #[serde(serialize_with = "as_digest")]
@@ -175,6 +176,10 @@ pub(crate) struct Provisioning {
     pub(crate) status_file: String,
     /// Whether the built-in agent choria_provision serves.
     pub(crate) agent: bool,
+    /// Whether it has this action.
+    pub(crate) reprovision: bool,
+    /// Whether it has this one.
+    pub(crate) shutdown: bool,
 }
 
 /// One package to make.
@@ -388,6 +393,7 @@ impl Spec {
             ("BROKER_MAX_CLIENTS", broker.max_clients.to_string()),
             ("PROVISIONING_DEFAULT", provisioning.default.to_string()),
             ("PROVISIONING_BROKERS", provisioning.brokers.join(",")),
+            ("PROVISIONING_SRV_DOMAIN", provisioning.srv_domain.clone()),
             ("PROVISIONING_TLS", provisioning.tls.to_string()),
             ("PROVISIONING_CA", provisioning.ca.clone()),
             ("PROVISIONING_TOKEN", provisioning.token.clone()),
@@ -395,6 +401,8 @@ impl Spec {
             ("PROVISIONING_FACTS", provisioning.facts.clone()),
             ("PROVISIONING_STATUS_FILE", provisioning.status_file.clone()),
             ("PROVISIONING_AGENT", provisioning.agent.to_string()),
+            ("PROVISIONING_REPROVISION", provisioning.reprovision.to_string()),
+            ("PROVISIONING_SHUTDOWN", provisioning.shutdown.to_string()),
             ("SPEC_DIGEST", self.digest()?),
             // The product does not ask for these two. They tell what no other brand can change in a finished binary.
             ("FEATURES", self.features.chosen().join(", ")),

@@ -21,7 +21,8 @@ use tempfile::NamedTempFile;
 use super::{LONGEST_TOKEN, Order};
 use crate::choria::agents::{Outcome, Refusal};
 
-const ACTION: &str = "gencsr";
+/// Its name on the wire.
+pub(super) const ACTION: &str = "gencsr";
 
 /// Size of the key in bits; what the reference makes.
 const KEY_BITS: usize = 2048;

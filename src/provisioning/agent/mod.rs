@@ -4,6 +4,8 @@
 //! it too: that is the reference's order, and two provisioners that both believe in themselves rely on it.
 
 mod gencsr;
+mod reprovision;
+mod shutdown;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
@@ -13,7 +15,7 @@ use argon2::Argon2;
 use argon2::password_hash::PasswordVerifier;
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
 use crate::choria::agents::{Call, Metadata, Outcome, Refusal, RpcAgent};
 use crate::choria::journal::{Journal, printable};
@@ -29,9 +31,28 @@ const WRONG_TOKENS_AT_ONCE: u32 = 5;
 /// How long the node then looks at no token.
 const WRONG_TOKEN_PAUSE: Duration = Duration::from_secs(10);
 
+/// Which of the actions that a brand chooses it has.
+#[derive(Debug, Clone, Copy)]
+pub struct Chosen {
+    /// Going back to be provisioned.
+    pub reprovision: bool,
+    /// Ending the server.
+    pub shutdown: bool,
+}
+
+/// Something that a provisioner may ask for.
+struct Action {
+    name: &'static str,
+    /// Whether only one provisioner at a time may ask for it.
+    is_guarded: bool,
+    /// Runs on a blocking thread.
+    run: fn(&Order) -> Outcome,
+}
+
 /// What a provisioner may ask, in provisioning mode.
 pub struct ChoriaProvision {
     metadata: Metadata,
+    actions: Vec<Action>,
     context: Arc<Context>,
     /// Held while an action runs; handed to the blocking thread, so that a reply that came too late for its requester
     /// does not let a second action in beside the first.
@@ -46,7 +67,28 @@ struct Context {
     /// Where keys and requests for certificates go.
     ssl_directory: PathBuf,
     guard: StdMutex<WrongTokens>,
+    ending: Ending,
     journal: Arc<dyn Journal>,
+}
+
+/// By which an action ends the server.
+#[derive(Debug, Clone, Default)]
+pub struct Ending(Arc<Notify>);
+
+impl Ending {
+    /// Ends the server so much later; the reply goes out before.
+    fn order(&self, after: Duration) {
+        let ended = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            ended.notify_one();
+        });
+    }
+
+    /// Waits until the server is to end.
+    pub async fn ordered(&self) {
+        self.0.notified().await;
+    }
 }
 
 /// What the blocking part of an action gets.
@@ -59,14 +101,27 @@ struct Order {
 }
 
 impl ChoriaProvision {
-    /// The agent in a version of the product, with the token's digest and the directory for keys.
+    /// The agent in a version of the product, with the token's digest, the directory for keys, and the actions that the
+    /// brand chose beside those that every node has.
     pub fn new(
         version: &'static str,
         token_digest: &'static str,
         ssl_directory: PathBuf,
+        chosen: Chosen,
+        ending: Ending,
         journal: Arc<dyn Journal>,
     ) -> Self {
+        let always = [Action { name: gencsr::ACTION, is_guarded: true, run: gencsr::run }];
+        let on_demand = [
+            (
+                chosen.reprovision,
+                Action { name: reprovision::ACTION, is_guarded: false, run: reprovision::run },
+            ),
+            (chosen.shutdown, Action { name: shutdown::ACTION, is_guarded: false, run: shutdown::run }),
+        ];
+        let chosen = on_demand.into_iter().filter_map(|(is_chosen, action)| is_chosen.then_some(action));
         ChoriaProvision {
+            actions: always.into_iter().chain(chosen).collect(),
             metadata: Metadata {
                 name: AgentName::of("choria_provision"),
                 description: "Takes a provisioner's orders on a node that waits to be configured".into(),
@@ -80,6 +135,7 @@ impl ChoriaProvision {
                 token_digest,
                 ssl_directory,
                 guard: StdMutex::new(WrongTokens::default()),
+                ending,
                 journal,
             }),
             turn: Arc::new(Mutex::new(())),
@@ -87,19 +143,14 @@ impl ChoriaProvision {
         }
     }
 
-    /// Takes the turn and the provisioner lock, then runs an action on a blocking thread.
-    async fn guarded(&self, call: &Call<'_>, action: fn(&Order) -> Outcome) -> Outcome {
+    /// Takes the turn and, where it has to be, the provisioner lock; then runs an action on a blocking thread.
+    async fn run(&self, call: &Call<'_>, action: &Action) -> Outcome {
         let turn = Arc::clone(&self.turn).lock_owned().await;
-        let request = call.request;
-        let is_holder = self.lock.lock().unwrap_or_else(PoisonError::into_inner).take(
-            &request.sender_id,
-            &request.caller_id,
-            Instant::now(),
-        );
-        let requester = printable(format!("{} from {}", request.caller_id, request.sender_id));
-        if !is_holder {
-            let action = printable(call.action);
-            self.context.journal.warning(&format!("{action} of {requester}: another provisioner is at work"));
+        let requester = printable(format!("{} from {}", call.request.caller_id, call.request.sender_id));
+        if action.is_guarded && !self.take_lock(call) {
+            self.context
+                .journal
+                .warning(&format!("{} of {requester}: another provisioner is at work", action.name));
             return Err(Refusal::aborted("Could not obtain provisioning lock"));
         }
         let order = Order {
@@ -109,10 +160,16 @@ impl ChoriaProvision {
             context: Arc::clone(&self.context),
             _turn: turn,
         };
-        match tokio::task::spawn_blocking(move || action(&order)).await {
+        let run = action.run;
+        match tokio::task::spawn_blocking(move || run(&order)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Refusal::aborted("The action ended unexpectedly")),
         }
+    }
+
+    fn take_lock(&self, call: &Call<'_>) -> bool {
+        let (sender, caller) = (&call.request.sender_id, &call.request.caller_id);
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take(sender, caller, Instant::now())
     }
 }
 
@@ -122,10 +179,8 @@ impl RpcAgent for ChoriaProvision {
     }
 
     fn invoke<'a>(&'a self, call: &'a Call<'a>) -> Option<BoxFuture<'a, Outcome>> {
-        match call.action {
-            "gencsr" => Some(Box::pin(self.guarded(call, gencsr::run))),
-            _ => None,
-        }
+        let action = self.actions.iter().find(|action| action.name == call.action)?;
+        Some(Box::pin(self.run(call, action)))
     }
 }
 

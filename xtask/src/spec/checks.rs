@@ -228,14 +228,26 @@ pub(crate) fn broker(broker: &str) -> Option<Fault> {
     let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let good = match literal {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => {
-            !host.is_empty()
-                && host.len() <= 253
-                && host.split('.').all(|label| !label.is_empty() && label.len() <= 63)
-                && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
-        }
+        None => is_host_name(host),
     };
     (!good).then(|| fault(format!("`{host}` is not a host"), "write a name, an IPv4 address or `[IPv6]`"))?
+}
+
+fn is_host_name(host: &str) -> bool {
+    !host.is_empty()
+        && host.len() <= 253
+        && host.split('.').all(|label| !label.is_empty() && label.len() <= 63)
+        && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+}
+
+/// A domain that SRV records can be looked up in.
+pub(crate) fn domain(domain: &str) -> Option<Fault> {
+    if domain.contains(':') {
+        return fault("not a domain", "write the domain alone; the records say the ports");
+    }
+    // Together with the service that is looked up there, it is a name itself.
+    let good = is_host_name(domain) && domain.len() <= 220;
+    (!good).then(|| fault("not a domain", "write a name such as `acme.example`, without a dot at its end"))?
 }
 
 /// The simple form of a systemd time span.

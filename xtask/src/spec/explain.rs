@@ -270,9 +270,12 @@ mod tests {
                 live = line.starts_with('[');
             }
             match value {
-                // These name what is not there.
+                // These name what is not there, or say otherwise what another line says.
                 Some(value)
-                    if live && !["ca ", "dist", "target "].iter().any(|key| value.starts_with(key)) =>
+                    if live
+                        && !["ca ", "dist", "srv_domain", "target "]
+                            .iter()
+                            .any(|key| value.starts_with(key)) =>
                 {
                     text.push_str(value);
                 }

@@ -432,15 +432,13 @@ pub(crate) const TABLES: &[Table] = &[
                 r#"["prov1.acme.example:4222", "prov2.acme.example:4222"]"#,
                 "Where to wait, `host:port` each, tried in this order. Never with credentials: the binary is public.",
             ),
-            lacking(
-                key(
-                    "srv_domain",
-                    Text,
-                    Is("\"\""),
-                    "\"acme.example\"",
-                    "Domain whose SRV records name the brokers, instead of a list.",
-                ),
-                "look-ups of SRV records",
+            key(
+                "srv_domain",
+                Text,
+                Is("\"\""),
+                "\"acme.example\"",
+                "Domain whose SRV records of `_choria-provisioner._tcp` name the brokers, instead of a list. The node asks \
+                 whenever it connects anew.",
             ),
             key(
                 "tls",
@@ -493,25 +491,20 @@ pub(crate) const TABLES: &[Table] = &[
                 "false",
                 "Whether the built-in choria_provision agent serves. Off: one of [[agents]] brings it.",
             ),
-            lacking(
-                key(
-                    "reprovision",
-                    Flag,
-                    Is("false"),
-                    "true",
-                    "The action reprovision, by which a configured node goes back to waiting.",
-                ),
-                "the action reprovision",
+            key(
+                "reprovision",
+                Flag,
+                Is("false"),
+                "true",
+                "Whether that agent has the action reprovision, by which a configured node goes back to waiting. A node \
+                 that waits already refuses it.",
             ),
-            lacking(
-                key(
-                    "shutdown",
-                    Flag,
-                    Is("false"),
-                    "true",
-                    "The action shutdown, which ends the node's server.",
-                ),
-                "the action shutdown",
+            key(
+                "shutdown",
+                Flag,
+                Is("false"),
+                "true",
+                "Whether that agent has the action shutdown, by which a provisioner ends the server of a node.",
             ),
         ],
     },

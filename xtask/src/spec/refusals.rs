@@ -97,7 +97,7 @@ brockers = ["a:1"]
 8 | brockers = ["a:1"]
   | ^^^^^^^^ did you mean `brokers`?
   |
-  = help: accepted here: `default`, `brokers`, `tls`, `ca`, `token`, `registration_data`, `facts`, `status_file`, `agent`"#,
+  = help: accepted here: `default`, `brokers`, `srv_domain`, `tls`, `ca`, `token`, `registration_data`, `facts`, `status_file`, `agent`, `reprovision`, `shutdown`"#,
     );
 }
 
@@ -607,7 +607,7 @@ default = true
 8 | default = true
   |           ^^^^ a fresh node would wait for ever
   |
-  = help: list `brokers`, or name a crate that finds them in [resolver]"#,
+  = help: list `brokers`, or name a domain in `srv_domain` or a crate that finds them in [resolver]"#,
     );
 }
 
@@ -1614,6 +1614,10 @@ fn a_feature_that_the_product_does_not_have_may_be_off() {
          false\nshutdown = false\nsrv_domain = \"\"\n",
     )
     .unwrap();
+    let all = "[brand]\nname = \"acme\"\n[features]\nprovisioning = true\n[provisioning]\ndefault = true\n\
+               reprovision = true\nshutdown = true\nsrv_domain = \"acme.example\"\n";
+    let baked = parsed(all).unwrap().provisioning;
+    assert!(baked.reprovision && baked.shutdown && baked.srv_domain == "acme.example");
 }
 
 #[test]
@@ -1639,7 +1643,25 @@ agent = false
 }
 
 #[test]
-fn a_domain_of_brokers_is_refused() {
+fn a_domain_of_brokers_is_a_name_and_the_only_way_to_them() {
+    check(
+        r#"[brand]
+name = "acme"
+
+[features]
+provisioning = true
+
+[provisioning]
+srv_domain = "acme.example:4222"
+"#,
+        r#"error: `provisioning.srv_domain` is refused
+ --> test.toml:8:14
+  |
+8 | srv_domain = "acme.example:4222"
+  |              ^^^^^^^^^^^^^^^^^^^ not a domain
+  |
+  = help: write the domain alone; the records say the ports"#,
+    );
     check(
         r#"[brand]
 name = "acme"
@@ -1649,14 +1671,15 @@ provisioning = true
 
 [provisioning]
 srv_domain = "acme.example"
+brokers = ["prov1.acme.example:4222"]
 "#,
-        r#"error: `provisioning.srv_domain` needs look-ups of SRV records, which this version does not have
+        r#"error: `provisioning.srv_domain` is set, but `brokers` lists them
  --> test.toml:8:14
   |
 8 | srv_domain = "acme.example"
-  |              ^^^^^^^^^^^^^^ takes only `""` for now
+  |              ^^^^^^^^^^^^^^ this build would ignore it
   |
-  = help: leave `srv_domain` out"#,
+  = help: name the brokers in one way and leave the others out"#,
     );
 }
 
@@ -1671,8 +1694,13 @@ provisioning = true
 release-update = true
 
 [provisioning]
+agent = false
 reprovision = true
 shutdown = true
+
+[[agents]]
+crate = "agents"
+version = "1"
 "#,
         r#"error: `features.release-update` needs the action release_update, which this version does not have
  --> test.toml:6:18
@@ -1682,21 +1710,21 @@ shutdown = true
   |
   = help: leave `release-update` out
 
-error: `provisioning.reprovision` needs the action reprovision, which this version does not have
- --> test.toml:9:15
-  |
-9 | reprovision = true
-  |               ^^^^ takes only `false` for now
-  |
-  = help: leave `reprovision` out
+error: `provisioning.reprovision` is on, but `provisioning.agent` is off
+  --> test.toml:10:15
+   |
+10 | reprovision = true
+   |               ^^^^ an action of an agent that this build does not have
+   |
+   = help: leave `reprovision` out; the crate that brings the agent decides about its actions
 
-error: `provisioning.shutdown` needs the action shutdown, which this version does not have
-  --> test.toml:10:12
+error: `provisioning.shutdown` is on, but `provisioning.agent` is off
+  --> test.toml:11:12
    |
-10 | shutdown = true
-   |            ^^^^ takes only `false` for now
+11 | shutdown = true
+   |            ^^^^ an action of an agent that this build does not have
    |
-   = help: leave `shutdown` out
+   = help: leave `shutdown` out; the crate that brings the agent decides about its actions
 
 error: 3 problems in test.toml"#,
     );

@@ -246,6 +246,7 @@ impl<'a> Resolution<'a> {
     ) -> (Provisioning, Token) {
         let default = table.flag("default");
         let brokers = table.strings("brokers");
+        let srv_domain = table.string("srv_domain").filter(|domain| !domain.get_ref().is_empty());
         let tls = table.flag("tls");
         let ca = table.string("ca");
         let secret = table.literal_or_reference("token");
@@ -253,6 +254,8 @@ impl<'a> Resolution<'a> {
         let facts = table.string("facts");
         let status_file = table.string("status_file");
         let agent = table.flag("agent");
+        let reprovision = table.flag("reprovision");
+        let shutdown = table.flag("shutdown");
 
         let set = |key, is_set: bool| is_set.then(|| table.key_span(key)).flatten().map(|span| (key, span));
         if !features.provisioning {
@@ -261,12 +264,15 @@ impl<'a> Resolution<'a> {
             let in_vain = [
                 set("default", default.as_ref().is_some_and(|on| *on.get_ref())),
                 set("brokers", brokers.as_ref().is_some_and(|list| !list.get_ref().is_empty())),
+                set("srv_domain", srv_domain.is_some()),
                 set("ca", filled(&ca)),
                 set("token", secret.is_some()),
                 set("registration_data", filled(&registration_data)),
                 set("facts", filled(&facts)),
                 set("status_file", filled(&status_file)),
                 set("agent", agent.as_ref().is_some_and(|on| !*on.get_ref())),
+                set("reprovision", reprovision.as_ref().is_some_and(|on| *on.get_ref())),
+                set("shutdown", shutdown.as_ref().is_some_and(|on| *on.get_ref())),
             ];
             for (key, span) in in_vain.into_iter().flatten() {
                 self.problems.add(
@@ -296,11 +302,43 @@ impl<'a> Resolution<'a> {
                 ),
             );
         }
+        let no_agent = agent.as_ref().is_some_and(|on| !*on.get_ref());
+        for (key, action) in [("reprovision", &reprovision), ("shutdown", &shutdown)] {
+            if let Some(on) = action
+                && *on.get_ref()
+                && no_agent
+            {
+                self.problems.add(
+                    Problem::at(
+                        on.span(),
+                        format!("`provisioning.{key}` is on, but `provisioning.agent` is off"),
+                        "an action of an agent that this build does not have",
+                    )
+                    .cure(format!(
+                        "leave `{key}` out; the crate that brings the agent decides about its actions"
+                    )),
+                );
+            }
+        }
         let listed = brokers.as_ref().is_some_and(|list| !list.get_ref().is_empty());
+        if let Some(domain) = &srv_domain
+            && (listed || plugs.resolver)
+        {
+            let other = if listed { "`brokers` lists them" } else { "[resolver] finds them" };
+            self.problems.add(
+                Problem::at(
+                    domain.span(),
+                    format!("`provisioning.srv_domain` is set, but {other}"),
+                    "this build would ignore it",
+                )
+                .cure("name the brokers in one way and leave the others out"),
+            );
+        }
         if let Some(on) = &default
             && *on.get_ref()
             && features.provisioning
             && !listed
+            && srv_domain.is_none()
             && !plugs.resolver
             // A list that was written but not understood has its own message.
             && table.key_span("brokers").is_none_or(|_| brokers.is_some())
@@ -311,7 +349,7 @@ impl<'a> Resolution<'a> {
                     "`provisioning.default` is on, but there is nowhere to be provisioned",
                     "a fresh node would wait for ever",
                 )
-                .cure("list `brokers`, or name a crate that finds them in [resolver]"),
+                .cure("list `brokers`, or name a domain in `srv_domain` or a crate that finds them in [resolver]"),
             );
         }
         table.finish();
@@ -327,6 +365,9 @@ impl<'a> Resolution<'a> {
         let resolved = Provisioning {
             default: flag(default, "provisioning.default"),
             brokers: self.brokers(brokers),
+            srv_domain: self
+                .checked(srv_domain, "provisioning.srv_domain", checks::domain)
+                .unwrap_or_default(),
             tls: flag(tls, "provisioning.tls"),
             ca: self.ca(ca),
             token: token.digest.clone(),
@@ -334,6 +375,8 @@ impl<'a> Resolution<'a> {
             facts: checked_path(facts, "provisioning.facts"),
             status_file: checked_path(status_file, "provisioning.status_file"),
             agent: flag(agent, "provisioning.agent"),
+            reprovision: flag(reprovision, "provisioning.reprovision"),
+            shutdown: flag(shutdown, "provisioning.shutdown"),
         };
         (resolved, token)
     }
