@@ -1,6 +1,8 @@
 //! Packages as a node gets them: listed by the formats' own tools, installed, upgraded and removed for real, always in
 //! throw-away roots.
 
+mod units;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

@@ -51,6 +51,28 @@ fn rpm_verifies_the_signature_with_the_vendor_s_key_and_finds_a_change() {
 }
 
 #[test]
+fn a_key_behind_a_passphrase_signs_where_an_agent_keeps_it() {
+    let (agent, scratch) = (vendor::Agent::start(), tempfile::tempdir().unwrap());
+    let package = agent.signed(scratch.path());
+    let (key, database) = (scratch.path().join("public.asc"), scratch.path().join("keys"));
+    agent.public_key(&key);
+    let rpmkeys =
+        |arguments: &[&str]| run("rpmkeys", &[&["--dbpath", database.to_str().unwrap()], arguments].concat());
+    rpmkeys(&["--import", key.to_str().unwrap()]);
+    let known = rpmkeys(&["--checksig", "-v", package.to_str().unwrap()]);
+    assert!(
+        known.lines().any(|line| line.contains("EdDSA/SHA256 Signature") && line.ends_with(": OK")),
+        "{known}"
+    );
+
+    let refused = agent.refused_file(scratch.path());
+    assert!(
+        refused.contains("a key with a passphrase has to be an agent's: `{ agent = \"fingerprint\" }`"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn the_same_key_signs_to_the_same_bytes() {
     let vendor = vendor::vendor();
     let again = vendor.made_again();

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
@@ -117,6 +117,94 @@ impl Vendor {
         let output = xtask(&["repository", "--out", &self.file("repository"), folder.to_str().unwrap()]);
         assert!(!output.status.success(), "{output:?}");
         String::from_utf8(output.stderr).unwrap()
+    }
+}
+
+/// An agent of gpg that keeps one private key behind a passphrase, which it was told.
+pub(crate) struct Agent {
+    home: TempDir,
+    fingerprint: String,
+}
+
+/// Nobody else is ever told.
+const PASSPHRASE: &str = "correct horse battery staple";
+
+impl Agent {
+    pub(crate) fn start() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        fs::write(home.path().join("gpg-agent.conf"), "allow-preset-passphrase\n").unwrap();
+        let mut agent = Agent { home, fingerprint: String::new() };
+        let user = "Fleet Team <fleet@acme.example>";
+        let hidden = ["--pinentry-mode", "loopback", "--passphrase", PASSPHRASE];
+        agent.gpg(&[&hidden[..], &["--quick-generate-key", user, "ed25519", "sign", "never"]].concat());
+        // What the agent remembers of making the key must not be what signs.
+        agent.run("gpgconf", &["--kill", "gpg-agent"]);
+        let listed = agent.gpg(&["--with-colons", "--with-keygrip", "--list-secret-keys"]);
+        let column = |row: &str| {
+            let found = listed.lines().find_map(|line| line.strip_prefix(&format!("{row}:")));
+            found.unwrap().split(':').nth(8).unwrap().to_owned()
+        };
+        agent.fingerprint = column("fpr");
+        let tools = run("gpgconf", &["--list-dirs", "libexecdir"]);
+        let preset = format!("{}/gpg-preset-passphrase", tools.trim());
+        agent.run("gpg-connect-agent", &["/bye"]);
+        agent.run(&preset, &["--preset", "--passphrase", PASSPHRASE, &column("grp")]);
+        agent
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) -> String {
+        let mut command = Command::new(program);
+        let output = command.env("GNUPGHOME", self.home.path()).args(arguments).output().unwrap();
+        succeeded(program, &output)
+    }
+
+    fn gpg(&self, arguments: &[&str]) -> String {
+        self.run("gpg", &[&["--batch", "--quiet"], arguments].concat())
+    }
+
+    /// Writes the public key into a file.
+    pub(crate) fn public_key(&self, file: &Path) {
+        fs::write(file, self.gpg(&["--armor", "--export", &self.fingerprint])).unwrap();
+    }
+
+    /// Writes the private key, still behind its passphrase, into a file.
+    pub(crate) fn private_key(&self, file: &Path) {
+        let hidden = ["--pinentry-mode", "loopback", "--passphrase", PASSPHRASE];
+        let key = self.gpg(&[&hidden[..], &["--armor", "--export-secret-keys"]].concat());
+        fs::write(file, key).unwrap();
+    }
+
+    /// What packages acme with this under `[signing]` into a folder, and the folder's name.
+    fn packaging(&self, signing: &str, folder: &Path) -> Output {
+        let spec = folder.join("acme.toml");
+        let example = fs::read_to_string(built::project().unwrap().join("examples/acme.toml")).unwrap();
+        fs::write(&spec, format!("{example}\n[signing]\nrpm_key = {signing}\n")).unwrap();
+        let mut rebrand = built::xtask().unwrap();
+        rebrand.arg("rebrand").arg(built::dist_file("acme", "acme-disco").unwrap());
+        rebrand.args(["--packages", "--fast", "--spec"]).arg(&spec).arg("--dist").arg(folder);
+        rebrand.env("GNUPGHOME", self.home.path()).output().unwrap()
+    }
+
+    /// Packages acme, signed by this agent; the rpm.
+    pub(crate) fn signed(&self, folder: &Path) -> PathBuf {
+        let signing = format!("{{ agent = \"{}\" }}", self.fingerprint);
+        succeeded("cargo xtask rebrand", &self.packaging(&signing, folder));
+        built::one_file(&folder.join("acme"), ".rpm").unwrap()
+    }
+
+    /// What is said where the key is to be taken from its file.
+    pub(crate) fn refused_file(&self, folder: &Path) -> String {
+        self.private_key(&folder.join("key.asc"));
+        let output = self.packaging("{ file = \"key.asc\" }", folder);
+        assert!(!output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let mut end = Command::new("gpgconf");
+        let _ = end.env("GNUPGHOME", self.home.path()).args(["--kill", "all"]).status();
     }
 }
 

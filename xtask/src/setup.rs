@@ -24,7 +24,7 @@ const fn tool(program: &'static str, package: &'static str, purpose: &'static st
     Tool { program: Cow::Borrowed(program), package: Cow::Borrowed(package), purpose }
 }
 
-const TOOLS: [Tool; 15] = [
+const TOOLS: [Tool; 16] = [
     tool("rsync", "rsync", "serves and fetches the universe"),
     tool("nats-server", "nats-server", "is the broker of the provisioning tests"),
     tool("dnsmasq", "dnsmasq-base", "answers the nodes that look for their brokers by name"),
@@ -32,6 +32,7 @@ const TOOLS: [Tool; 15] = [
     tool("objdump", "binutils", "reads what binaries need, beside our own reader"),
     tool("openssl", "openssl", "looks at the certificate requests that nodes make"),
     tool("lintian", "lintian", "checks our debs as Debian does"),
+    tool("systemd-analyze", "systemd", "checks our units as systemd does"),
     tool("rpmlint", "rpmlint", "checks our rpms as Fedora does"),
     tool("gpg", "gpg", "signs packages and repositories"),
     tool("apt-ftparchive", "apt-utils", "writes the lists of repositories for apt"),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -216,8 +217,23 @@ impl Payload {
     }
 }
 
-fn read(path: &std::path::Path) -> Result<Vec<u8>> {
+fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Where the server writes, as a unit says it: a folder that is not there is no mistake. What systemd makes below `/run`
+/// for the server is not among them.
+fn written(spec: &Spec) -> String {
+    let Spec { paths, brand, provisioning, .. } = spec;
+    let mut folders = vec![paths.etcdir.as_str(), paths.vardir.as_str(), paths.logdir.as_str()];
+    let of_systemd = format!("/run/{}", brand.binary);
+    let status = Path::new(&provisioning.status_file).parent().and_then(Path::to_str).unwrap_or_default();
+    let is_known =
+        folders.iter().chain([&of_systemd.as_str()]).any(|known| Path::new(status).starts_with(known));
+    if !status.is_empty() && !is_known {
+        folders.push(status);
+    }
+    folders.iter().map(|folder| format!("-{folder}")).collect::<Vec<_>>().join(" ")
 }
 
 /// What `{{…}}` in texts stands for.
@@ -252,6 +268,7 @@ impl Values {
             .map(|(name, value)| (name, value.clone()))
             // What the timer starts: an appliance that may not change its host looks only.
             .chain([("dance", if spec.features.live { "dance" } else { "dance --noop" }.to_owned())])
+            .chain([("written", written(spec))])
             .collect(),
         )
     }
