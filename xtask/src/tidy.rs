@@ -256,8 +256,9 @@ fn feature_table(table: &Source, manifest: &str) -> Result<Vec<Breach>> {
     let rows: Vec<(usize, &str)> = table
         .code()
         .filter_map(|(line, code)| {
-            let name = code.trim().strip_prefix("name: \"")?;
-            Some((line, name.strip_suffix("\",")?))
+            // A short row is one line.
+            let (_, name) = code.split_once("name: \"")?;
+            Some((line, name.split_once('"')?.0))
         })
         .collect();
     let mut breaches: Vec<Breach> = rows
@@ -353,7 +354,7 @@ mod tests {
         let manifest = "[features]\ndefault = [\"live\"]\nlive = []\nshell = []\n";
         let table = source(
             "src/features.rs",
-            "//! x\n    Feature {\n        name: \"live\",\n    },\n        name: \"choria\",\n",
+            "//! x\n    Feature {\n        name: \"live\",\n    },\n    Feature { name: \"choria\", adds: \"\" },\n",
         );
         assert_eq!(
             said(&feature_table(&table, manifest).unwrap()),
