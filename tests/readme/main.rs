@@ -4,6 +4,8 @@
 //! that the `cargo xtask demo --shell` before them gives. `cargo xtask demo` and `cargo xtask test` themselves are shown in
 //! another kind of block; the latter is what runs this.
 
+mod plugs;
+
 use std::fs;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
