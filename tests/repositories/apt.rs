@@ -137,7 +137,7 @@ fn apt_refuses_lists_that_were_changed_or_that_another_key_signed() {
     serve(&node, vendor, "repository");
     let other = tempfile::tempdir().unwrap();
     let stranger = other.path().join("key.asc");
-    crate::vendor::public_key_of_a_stranger(&stranger);
+    testbed::openpgp::public_key(&stranger).unwrap();
     node.copy_in(&stranger, "/etc/apt/keyrings/acme.asc").unwrap();
     let said = refused(&node);
     assert!(said.contains("NO_PUBKEY"), "{said}");

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
-use testbed::built;
+use testbed::{built, openpgp};
 
 use crate::{run, succeeded};
 
@@ -40,7 +40,7 @@ fn xtask(arguments: &[&str]) -> Output {
 impl Vendor {
     fn open() -> Self {
         let vendor = Vendor { folder: tempfile::tempdir().unwrap() };
-        private_key(&vendor.path("key.asc"));
+        openpgp::private_key(&vendor.path("key.asc")).unwrap();
         for version in ["1.4.0", "1.4.1"] {
             let mut arguments = vec![
                 "rebrand".to_owned(),
@@ -225,26 +225,4 @@ fn spec_of(brand: &str, version: &str) -> String {
     format!(
         "{changed}\n[packages.defaults]\ncompat_commands = true\n\n[signing]\nrpm_key = {{ file = \"key.asc\" }}\n"
     )
-}
-
-/// Makes a private key without a passphrase.
-fn private_key(file: &Path) {
-    new_key(file, "--export-secret-keys");
-}
-
-/// The public key of somebody else.
-pub(crate) fn public_key_of_a_stranger(file: &Path) {
-    new_key(file, "--export");
-}
-
-fn new_key(file: &Path, export: &str) {
-    let home = tempfile::tempdir().unwrap();
-    let gpg = |arguments: &[&str]| {
-        let fixed = ["--homedir", home.path().to_str().unwrap(), "--batch", "--quiet"];
-        run("gpg", &[&fixed, arguments].concat())
-    };
-    let user = "Fleet Team <fleet@acme.example>";
-    gpg(&["--passphrase", "", "--quick-generate-key", user, "ed25519", "sign", "never"]);
-    fs::write(file, gpg(&["--armor", export])).unwrap();
-    run("gpgconf", &["--homedir", home.path().to_str().unwrap(), "--kill", "all"]);
 }

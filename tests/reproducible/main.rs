@@ -52,11 +52,13 @@ fn what_bakes_its_surroundings_is_found_and_all_else_is_the_same() {
     let project = built::project().unwrap();
     let plug = scratch.path().join("dated");
     write_plug(&plug);
+    testbed::openpgp::private_key(&scratch.path().join("key.asc")).unwrap();
     let write = |name: &str, krate: &str, path: &Path| {
         let spec = scratch.path().join(format!("{name}.toml"));
         let text = format!(
             "[brand]\nname = \"{name}\"\n[features]\nprovisioning = true\nplaintext-brokers = true\n[provisioning]\n\
-             default = true\n[resolver]\ncrate = \"{krate}\"\npath = \"{}\"\n",
+             default = true\n[resolver]\ncrate = \"{krate}\"\npath = \"{}\"\n\
+             [signing]\nrpm_key = {{ file = \"key.asc\" }}\n",
             path.display()
         );
         fs::write(&spec, text).unwrap();

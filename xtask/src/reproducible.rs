@@ -216,6 +216,12 @@ impl Elsewhere {
         if until == Until::Binaries {
             second.arg("--binaries");
         }
+        // The key that signs, in an agent, is the same one.
+        let keys =
+            env::var_os("GNUPGHOME").map(PathBuf::from).or_else(|| Some(env::home_dir()?.join(".gnupg")));
+        if let Some(keys) = keys {
+            second.env("GNUPGHOME", keys);
+        }
         for (name, value) in [
             ("USER", OsStr::new("somebody-else")),
             ("LOGNAME", OsStr::new("somebody-else")),

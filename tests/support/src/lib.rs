@@ -7,6 +7,7 @@
 //! * [`lab`] puts the built client on a node, and looks at the node's files.
 //! * [`broker`] starts a nats-server on a free loopback port.
 //! * `authority` makes certificates for it (feature `authority`: only tests need it).
+//! * [`openpgp`] makes the keys of vendors.
 //! * [`wire`] speaks the Choria v1 protocol from its specification, independently of the product's own code.
 
 #[cfg(feature = "authority")]
@@ -17,5 +18,6 @@ pub mod built;
 pub mod lab;
 pub mod node;
 pub mod node_root;
+pub mod openpgp;
 pub mod universe;
 pub mod wire;
