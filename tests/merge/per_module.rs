@@ -1,6 +1,9 @@
 //! `dance --per-module`: what a module changed is on the host before the next one begins, and one that fails is alone.
 
-use testbed::lab::Lab;
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use testbed::lab::{BINARY, Lab};
 use testbed::universe::Universe;
 
 use crate::{look, tree};
@@ -97,4 +100,47 @@ fn what_is_mounted_by_one_module_is_covered_for_the_next() {
     assert_eq!(live.code, 0, "{live:#?}");
     assert!(live.stdout.contains("/srv/m2/new : Created"), "{live:#?}");
     assert_eq!(lab.shell("cat /srv/m2/new"), "m\n");
+}
+
+/// Kills the client this many times, spread over a whole run; with `DISCO_FULL`, ten times as often.
+const CUTS: u32 = 12;
+
+#[test]
+fn a_client_that_is_killed_leaves_each_module_whole_or_undone_and_none_before_its_turn() {
+    let script = |name: &str| format!("#!/bin/sh\nfor i in $(seq 60); do echo new > /srv/{name}/$i; done\n");
+    let lab = lab(&[
+        ("a-1/scripts/1.sh", &script("a")),
+        ("b-1/requires", "after a-1\n"),
+        ("b-1/scripts/1.sh", &script("b")),
+        ("c-1/requires", "after b-1\n"),
+        ("c-1/scripts/1.sh", &script("c")),
+    ]);
+    lab.shell("mkdir /srv/a /srv/b /srv/c");
+    let make_old = "for m in a b c; do for i in $(seq 60); do echo old > /srv/$m/$i; done; done";
+    let contents = || lab.shell("for m in a b c; do echo $(cat /srv/$m/* | sort -u); done");
+    lab.shell(make_old);
+    let started = Instant::now();
+    assert_eq!(lab.acme(&["dance", "--per-module"]).code, 0);
+    let whole = started.elapsed().as_secs_f64();
+    assert_eq!(contents(), "new\nnew\nnew\n");
+
+    let cuts = if std::env::var_os("DISCO_FULL").is_some() { CUTS * 10 } else { CUTS };
+    let mut seen = BTreeMap::new();
+    for cut in 0..cuts {
+        lab.shell(make_old);
+        let wait = whole * (f64::from(cut) + 0.5) / f64::from(cuts);
+        lab.shell(&format!(
+            "{BINARY} dance --per-module >/dev/null 2>&1 & client=$!; sleep {wait:.4}; kill -9 $client; wait"
+        ));
+        let recovered = lab.acme(&["rollback", "--noop", "--no-diff"]);
+        let now = contents();
+        let is_whole = ["old\nold\nold\n", "new\nold\nold\n", "new\nnew\nold\n", "new\nnew\nnew\n"];
+        assert!(is_whole.contains(&now.as_str()), "after {wait} s: {now}{recovered:#?}");
+        *seen.entry(now).or_insert(0) += 1;
+    }
+    println!("{seen:?}");
+    assert!(seen.len() > 1, "all kills came at the same stage: {seen:?}");
+    lab.shell(make_old);
+    assert_eq!(lab.acme(&["dance", "--per-module"]).code, 0, "nothing stands in the way of the next run");
+    assert_eq!(contents(), "new\nnew\nnew\n");
 }
