@@ -51,6 +51,9 @@ pub struct Entry {
     /// Those of its other names that the run touched as well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub linked: Vec<HostPath>,
+    /// What this very file was called before, where it has other names that the run did not touch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub was: Option<HostPath>,
     /// Flags that keep it from being changed, as chattr(1) sets them: immutable, append-only.
     #[serde(default, skip_serializing_if = "is_none_set")]
     pub flags: u32,
@@ -94,12 +97,17 @@ impl Identity {
         Identity { inode: metadata.ino(), changed: (metadata.ctime(), metadata.ctime_nsec()) }
     }
 
-    /// Whether two inodes are one, of which the second was seen through an overlay: that keeps the number and adds which
-    /// layer it is from in the upper bits (overlayfs documentation, "Inode properties").
+    /// Whether two inodes are one, of which the second was seen through an overlay.
     pub(super) fn is_same_file(self, merged: Identity) -> bool {
-        const NUMBER: u64 = u64::MAX >> 8;
-        self.inode & NUMBER == merged.inode & NUMBER
+        is_number_of(self.inode, merged.inode)
     }
+}
+
+/// Whether an inode of the host has this number in an overlay: that keeps the number and adds which layer it is from in
+/// the upper bits (overlayfs documentation, "Inode properties").
+pub(super) fn is_number_of(inode: u64, merged: u64) -> bool {
+    const NUMBER: u64 = u64::MAX >> 8;
+    inode & NUMBER == merged & NUMBER
 }
 
 impl Entry {
@@ -129,6 +137,7 @@ impl Entry {
             attributes: Attributes::new(),
             names: 1,
             linked: Vec::new(),
+            was: None,
             flags: 0,
             identity: Identity::default(),
         }
@@ -212,6 +221,7 @@ pub(crate) fn read_entry(
         attributes: attributes.map_err(unreadable(path))?,
         names: if kind.is_dir() { 1 } else { metadata.nlink() },
         linked: Vec::new(),
+        was: None,
         flags,
         identity: Identity::of(metadata),
     };

@@ -10,6 +10,7 @@ mod scan;
 use serde::{Deserialize, Serialize};
 
 pub use self::compare::{Look, Show, compare, compare_look};
+use self::entry::is_number_of;
 pub use self::entry::{
     APPEND_ONLY, Attributes, Entry, IMMUTABLE, Identity, ScanError, View, attributes, hex, protection,
 };

@@ -14,7 +14,7 @@ use std::thread;
 use crate::disco::changes::compare::Show;
 use crate::disco::changes::entry::{names_in, unreadable};
 use crate::disco::changes::readers::{Moved, Readers};
-use crate::disco::changes::{Change, HostPath, Identity, ScanError, mark_implied, names_of};
+use crate::disco::changes::{Change, HostPath, Identity, ScanError, is_number_of, mark_implied, names_of};
 use crate::disco::sandbox::Sandbox;
 
 /// What was found at a path the last time; no change if both sides looked the same.
@@ -44,21 +44,21 @@ impl Scanner {
     /// The first path that could not be read, on the live side or in the merged view.
     pub fn scan(&mut self, sandbox: &Sandbox) -> Result<Vec<Change>, ScanError> {
         let merged = sandbox.root_path();
-        let (mut found, names, read) = thread::scope(|scope| {
+        let (mut found, several, read) = thread::scope(|scope| {
             let mut pass = Pass {
                 known: &self.known,
                 found: Vec::new(),
                 moved: Readers::within(scope, self.show),
+                several: Vec::new(),
                 names: BTreeMap::new(),
                 shared: BTreeMap::new(),
             };
             for layer in sandbox.layers() {
-                pass.shared = BTreeMap::new();
                 let walk = Walk { merged: &merged, upper: layer.upper(), at: layer.at.clone() };
                 pass.visit(&walk, Path::new(""))?;
-                pass.visit_other_names(&walk, &layer.work().join("index"))?;
+                pass.finish(&walk, &layer.work().join("index"))?;
             }
-            Ok((pass.found, pass.names, pass.moved.finish()))
+            Ok((pass.found, pass.several, pass.moved.finish()))
         })?;
         for (moved, change) in read {
             let change = change?;
@@ -68,23 +68,21 @@ impl Scanner {
         }
         found.sort_by(|a, b| a.path.cmp(&b.path));
         mark_implied(&mut found);
-        mark_linked(&mut found, &names);
+        mark_linked(&mut found, &several);
         Ok(found)
     }
 }
 
-/// Tells each change which other names its file has now.
-fn mark_linked(changes: &mut [Change], names: &BTreeMap<(u64, u64), Vec<PathBuf>>) {
-    let mut linked: BTreeMap<&Path, &[PathBuf]> = BTreeMap::new();
-    for names in names.values() {
-        linked.extend(names.iter().map(|name| (name.as_path(), names.as_slice())));
-    }
+/// Tells each change which other names its file has now, and which one it had.
+fn mark_linked(changes: &mut [Change], several: &[Several]) {
+    let by_name: BTreeMap<&Path, &Several> =
+        several.iter().flat_map(|file| file.names.iter().map(move |name| (name.as_path(), file))).collect();
     for change in changes {
-        let names = linked.get(change.path.0.as_path()).copied().unwrap_or_default();
-        if let Some(after) = &mut change.after {
-            let others = names.iter().filter(|name| **name != change.path.0);
-            after.linked = others.cloned().map(HostPath).collect();
-        }
+        let (path, Some(after)) = (&change.path.0, &mut change.after) else { continue };
+        let Some(file) = by_name.get(path.as_path()) else { continue };
+        let others = file.names.iter().filter(|name| *name != path);
+        after.linked = others.cloned().map(HostPath).collect();
+        after.was = file.was.clone().filter(|_| !change.same_file).map(HostPath);
     }
 }
 
@@ -95,10 +93,21 @@ struct Pass<'scope, 'env, 'known> {
     found: Vec<Change>,
     /// Paths at which something did.
     moved: Readers<'scope, 'env>,
-    /// The touched names of files that have several, by the numbers of device and inode in the merged view.
+    /// Files that have several names in the merged view, of the layers that were visited.
+    several: Vec<Several>,
+    /// The touched names of those of this layer, by the numbers of device and inode in the merged view.
     names: BTreeMap<(u64, u64), Vec<PathBuf>>,
-    /// The touched names of live files that have several, by device and number on the host.
+    /// The touched names of live files that have several, of this layer, by device and number on the host.
     shared: BTreeMap<(u64, u64), Shared>,
+}
+
+/// A file that has several names in the merged view.
+#[derive(Debug)]
+struct Several {
+    /// The touched ones.
+    names: Vec<PathBuf>,
+    /// One that it had on the host, where others of it were not touched.
+    was: Option<PathBuf>,
 }
 
 /// A live file that has several names.
@@ -110,14 +119,36 @@ struct Shared {
     lost: bool,
 }
 
+impl Shared {
+    /// Whether it has names that no layer shows, although one of those that a layer shows is its name no more.
+    fn is_left_elsewhere(&self) -> bool {
+        self.lost && (self.touched.len() as u64) < self.before.nlink()
+    }
+}
+
 impl Pass<'_, '_, '_> {
+    /// Ends a layer.
+    fn finish(&mut self, walk: &Walk<'_>, index: &Path) -> Result<(), ScanError> {
+        let mut left = std::mem::take(&mut self.shared);
+        left.retain(|_, file| file.is_left_elsewhere());
+        self.visit_other_names(walk, index, &left)?;
+        self.shared = BTreeMap::new();
+        for ((_, inode), names) in std::mem::take(&mut self.names) {
+            let was = left.values().find(|file| is_number_of(file.before.ino(), inode));
+            self.several.push(Several { names, was: was.map(|file| file.touched[0].clone()) });
+        }
+        Ok(())
+    }
+
     /// A file may have been changed by a name that it lost afterwards: then no layer shows its other names, although they
     /// changed with it. What such a file is now, only the index of the overlay knows.
-    fn visit_other_names(&mut self, walk: &Walk<'_>, index: &Path) -> Result<(), ScanError> {
-        let shared = std::mem::take(&mut self.shared);
-        let lost =
-            shared.iter().filter(|(_, file)| file.lost && (file.touched.len() as u64) < file.before.nlink());
-        for ((device, inode), Shared { before, touched, .. }) in lost {
+    fn visit_other_names(
+        &mut self,
+        walk: &Walk<'_>,
+        index: &Path,
+        left: &BTreeMap<(u64, u64), Shared>,
+    ) -> Result<(), ScanError> {
+        for ((device, inode), Shared { before, touched, .. }) in left {
             if !is_changed_in(index, before)? {
                 continue;
             }

@@ -101,7 +101,7 @@ fn link(
     for change in changes {
         let (path, Some(after)) = (&change.path.0, &change.after) else { continue };
         let Some(&number) = numbers.get(path) else { continue };
-        if after.linked.is_empty() || !matches!(origins.get(&number), Some(Origin::Copy)) {
+        if after.names < 2 || !matches!(origins.get(&number), Some(Origin::Copy)) {
             continue;
         }
         // A name that keeps its file on the host comes first: untouched, or changed in place.
@@ -123,6 +123,13 @@ fn link(
                 first.filter(|&first| first < number).map(Anchor::Staged)
             }
         };
+        // Until the merge it goes by that name still, as by those that nobody touched. Only what is shown as a change, and
+        // is on the host what was shown, is linked to.
+        let anchor = anchor.or_else(|| {
+            let was = after.was.as_ref()?;
+            let before = by_path.get(was.0.as_path())?.before.as_ref()?;
+            before.looks_like(after).then(|| Anchor::Live(was.0.clone()))
+        });
         if let Some(anchor) = anchor {
             origins.insert(number, Origin::Name(anchor));
         }
