@@ -14,7 +14,9 @@ use std::thread;
 use crate::disco::changes::compare::Show;
 use crate::disco::changes::entry::{names_in, unreadable};
 use crate::disco::changes::readers::{Moved, Readers};
-use crate::disco::changes::{Change, HostPath, Identity, ScanError, is_number_of, mark_implied, names_of};
+use crate::disco::changes::{
+    Change, HostPath, Identity, ScanError, View, attributes, is_number_of, mark_implied, names_of,
+};
 use crate::disco::sandbox::Sandbox;
 
 /// What was found at a path the last time; no change if both sides looked the same.
@@ -149,7 +151,7 @@ impl Pass<'_, '_, '_> {
         left: &BTreeMap<(u64, u64), Shared>,
     ) -> Result<(), ScanError> {
         for ((device, inode), Shared { before, touched, .. }) in left {
-            if !is_changed_in(index, before)? {
+            if !is_changed_in(index, &touched[0], before)? {
                 continue;
             }
             let is_it = |path: &Path| {
@@ -265,9 +267,9 @@ impl Pass<'_, '_, '_> {
     }
 }
 
-/// Whether the index of an overlay holds another file than one that looks as this one did before. An overlay whose lower
-/// layer cannot keep names together has no index.
-fn is_changed_in(index: &Path, before: &Metadata) -> Result<bool, ScanError> {
+/// Whether the index of an overlay holds another file than one that looks as this one of the host did before. An overlay
+/// whose lower layer cannot keep names together has no index.
+fn is_changed_in(index: &Path, live: &Path, before: &Metadata) -> Result<bool, ScanError> {
     let look = |found: &Metadata| {
         (found.mode(), found.uid(), found.gid(), found.size(), found.mtime(), found.mtime_nsec())
     };
@@ -275,10 +277,19 @@ fn is_changed_in(index: &Path, before: &Metadata) -> Result<bool, ScanError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         entries => entries.map_err(unreadable(index))?,
     };
+    let attributes_of = |path: &Path| attributes(path, View::Live).map_err(unreadable(path));
+    let had = attributes_of(live)?;
     for entry in entries {
-        let found = entry.and_then(|entry| entry.metadata()).map_err(unreadable(index))?;
+        let entry = entry.map_err(unreadable(index))?;
+        let (path, found) = (entry.path(), entry.metadata().map_err(unreadable(index))?);
         let is_whiteout = found.file_type().is_char_device() && found.rdev() == 0;
-        if !found.is_dir() && !is_whiteout && look(&found) != look(before) {
+        if found.is_dir() || is_whiteout {
+            continue;
+        }
+        // The overlay keeps the flags of its files as an attribute of its own.
+        let has_flags =
+            || Ok(xattr::get(&path, "trusted.overlay.protattr").map_err(unreadable(&path))?.is_some());
+        if look(&found) != look(before) || attributes_of(&path)? != had || has_flags()? {
             return Ok(true);
         }
     }
