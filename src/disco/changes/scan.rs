@@ -54,6 +54,7 @@ impl Scanner {
                 several: Vec::new(),
                 names: BTreeMap::new(),
                 shared: BTreeMap::new(),
+                new_tree: None,
             };
             for layer in sandbox.layers() {
                 let walk = Walk { merged: &merged, upper: layer.upper(), at: layer.at.clone() };
@@ -101,6 +102,9 @@ struct Pass<'scope, 'env, 'known> {
     names: BTreeMap<(u64, u64), Vec<PathBuf>>,
     /// The touched names of live files that have several, of this layer, by device and number on the host.
     shared: BTreeMap<(u64, u64), Shared>,
+    /// The directory seen last that is none on the host. All below it is new, even where a link of the host has its name
+    /// and leads to something.
+    new_tree: Option<PathBuf>,
 }
 
 /// A file that has several names in the merged view.
@@ -202,7 +206,7 @@ impl Pass<'_, '_, '_> {
         let metadata = fs::symlink_metadata(&merged).map_err(unreadable(&merged))?;
         self.compare(walk, live, Some(&metadata))?;
         let mut names: BTreeSet<OsString> = names_in(&merged)?.into_iter().collect();
-        if live.symlink_metadata().is_ok_and(|live| live.is_dir()) {
+        if !self.is_new(live) {
             names.extend(names_in(live)?);
         }
         for name in names {
@@ -217,21 +221,25 @@ impl Pass<'_, '_, '_> {
         Ok(())
     }
 
+    /// Whether a directory of the merged view is none on the host, or lies below one that is none there.
+    fn is_new(&self, live: &Path) -> bool {
+        self.new_tree.as_ref().is_some_and(|new| live.starts_with(new))
+    }
+
     /// Compares one path; `after` is what the run left there. Live entries below a directory that is one no more are
     /// gone with it.
     fn compare(&mut self, walk: &Walk<'_>, live: &Path, after: Option<&Metadata>) -> Result<(), ScanError> {
-        let before = match fs::symlink_metadata(live) {
-            Ok(metadata) => Some(metadata),
-            // A parent that is no directory on the live side has nothing below it either.
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                None
-            }
-            Err(error) => return Err(unreadable(live)(error)),
+        let before = match live.parent().is_some_and(|parent| self.is_new(parent)) {
+            true => None,
+            false => on_host(live)?,
         };
         if before.is_none() && after.is_none() {
             return Ok(());
         }
         let was_directory = before.as_ref().is_some_and(Metadata::is_dir);
+        if !was_directory && after.is_some_and(Metadata::is_dir) && !self.is_new(live) {
+            self.new_tree = Some(live.to_owned());
+        }
         if was_directory && !after.is_some_and(Metadata::is_dir) {
             let mount = mount_of(live);
             for name in names_in(live)? {
@@ -294,6 +302,15 @@ fn is_changed_in(index: &Path, live: &Path, before: &Metadata) -> Result<bool, S
         }
     }
     Ok(false)
+}
+
+/// What lies at a path of the host, if anything.
+fn on_host(live: &Path) -> Result<Option<Metadata>, ScanError> {
+    match fs::symlink_metadata(live) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unreadable(live)(error)),
+    }
 }
 
 /// Number of the mount that a path lies on.

@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, StatxFlags, statvfs, statx};
 
 use super::journal::{Item, Plan, State, Store, Work};
-use super::reach::step;
+use super::reach::{Reach, is_gone, open_directory, step};
 use super::rejoin::Inode;
 use super::style::Style;
 use super::{MergeError, Source};
@@ -47,6 +46,7 @@ pub(super) struct Planned {
 pub(super) fn plan(changes: &[Change], source: &Source<'_>) -> Result<Planned, MergeError> {
     let mut planner = Planner {
         source,
+        reach: Reach::default(),
         stores: Vec::new(),
         roots: BTreeMap::new(),
         mounted: BTreeSet::new(),
@@ -138,6 +138,7 @@ fn link(
 
 struct Planner<'a> {
     source: &'a Source<'a>,
+    reach: Reach,
     stores: Vec<Store>,
     /// Index of the store by directory that was looked at.
     roots: BTreeMap<PathBuf, PathBuf>,
@@ -151,10 +152,19 @@ impl Planner<'_> {
         self.source.from.join(path.strip_prefix("/").unwrap_or(path))
     }
 
+    /// What lies at a path of the host; none: nothing, or the way to it leads over a link.
+    fn existing(&mut self, path: &Path) -> Result<Option<Metadata>, MergeError> {
+        let place = self.reach.place(path);
+        match place.and_then(|place| step("look at", path, fs::symlink_metadata(place.path()))) {
+            Err(MergeError::Step { source, .. }) if is_gone(&source) => Ok(None),
+            found => found.map(Some),
+        }
+    }
+
     /// The host must still be what the run started from, and must let itself be changed.
     fn check(&mut self, change: &Change) -> Result<(), MergeError> {
         let path = &change.path.0;
-        let now = step("look at", path, existing(path))?;
+        let now = self.existing(path)?;
         let same = match (&change.before, &now) {
             (None, None) => true,
             // The status of a directory changes with its entries; each of those is checked by itself.
@@ -280,7 +290,7 @@ impl Planner<'_> {
             let name = vardir.file_name().unwrap_or("disco".as_ref()).to_string_lossy();
             mount.join(format!(".{name}-undo"))
         };
-        let is_first = step("look at", &above, existing(&above))?.is_none();
+        let is_first = self.existing(&above)?.is_none();
         let directory = above.join(format!("{}.{}", self.source.report.id, self.source.part));
         let index = self.stores.len();
         self.stores.push(Store { directory: HostPath(directory), mount: HostPath(mount.clone()), is_first });
@@ -296,10 +306,8 @@ impl Planner<'_> {
 
     /// The mount point that a path, or the place where it will be, belongs to.
     fn mount_of(&mut self, path: &Path) -> Result<PathBuf, MergeError> {
-        let directory = path
-            .ancestors()
-            .find(|above| above.symlink_metadata().is_ok_and(|found| found.is_dir()))
-            .unwrap_or(Path::new("/"));
+        let directory =
+            path.ancestors().find(|above| open_directory(above).is_ok()).unwrap_or(Path::new("/"));
         if let Some(root) = self.roots.get(directory) {
             return Ok(root.clone());
         }
@@ -329,16 +337,6 @@ fn keeps_inode(change: &Change) -> bool {
 fn is_same_content(change: &Change) -> bool {
     let content = |entry: &Entry| (entry.md5.clone(), entry.target.clone(), entry.is_device);
     change.before.as_ref().map(content) == change.after.as_ref().map(content)
-}
-
-fn existing(path: &Path) -> io::Result<Option<Metadata>> {
-    match fs::symlink_metadata(path) {
-        Ok(found) => Ok(Some(found)),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
 }
 
 /// Whether something is mounted at a path; the root of everything counts.

@@ -62,7 +62,8 @@ impl Reach {
     }
 }
 
-fn open_directory(path: &Path) -> nix::Result<OwnedFd> {
+/// Opens a directory that no link leads to.
+pub(super) fn open_directory(path: &Path) -> nix::Result<OwnedFd> {
     let how = OpenHow::new()
         .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
