@@ -58,6 +58,25 @@ fn the_state_directory_is_memory() {
 }
 
 #[test]
+fn a_directory_takes_the_place_of_a_link_to_another_file_system() {
+    let lab = lab("rm /srv/link; mkdir -p /srv/link/e; echo here > /srv/link/e/file", true);
+    lab.shell(
+        "mkdir /other; mount -t tmpfs other /other; mkdir /other/e; echo there > /other/e/file; ln -s /other /srv/link",
+    );
+    let before = look(&lab);
+    let live = lab.acme(&["dance"]);
+    assert_eq!(live.code, 0, "{live:#?}");
+    assert_eq!(
+        lab.shell("cat /srv/link/e/file /other/e/file; find /other | sort"),
+        "here\nthere\n/other\n/other/e\n/other/e/file\n"
+    );
+    let back = lab.acme(&["rollback"]);
+    assert_eq!(back.code, 0, "{back:#?}");
+    tree::assert_same(&look(&lab), &before);
+    assert_eq!(lab.shell("readlink /srv/link; cat /srv/link/e/file"), "/other\nthere\n");
+}
+
+#[test]
 fn a_file_that_is_mounted_by_itself_is_written_in_place() {
     let lab =
         lab("echo new > /srv/single; chmod 600 /srv/single; echo x > /srv/other; chmod 640 /srv/looks", true);
