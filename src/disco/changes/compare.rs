@@ -165,8 +165,10 @@ pub fn compare(live: &Path, instead: &Path) -> Result<Option<Change>, ScanError>
 /// What lies at a path; none: nothing. Where the way to it leads over a link, it is another path's.
 fn look_at(path: &Path) -> Result<Option<Metadata>, ScanError> {
     let is_link = |above: &Path| fs::symlink_metadata(above).is_ok_and(|found| found.is_symlink());
+    if path.ancestors().skip(1).any(is_link) {
+        return Ok(None);
+    }
     match fs::symlink_metadata(path) {
-        _ if path.ancestors().skip(1).any(is_link) => Ok(None),
         Ok(found) => Ok(Some(found)),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             Ok(None)

@@ -141,9 +141,11 @@ fn read_live(path: &Path) -> Result<Option<Entry>, PlanError> {
         .ancestors()
         .skip(1)
         .any(|above| fs::symlink_metadata(above).is_ok_and(|found| found.file_type().is_symlink()));
+    if over_link {
+        return Ok(None);
+    }
     let found = match fs::symlink_metadata(path) {
-        Ok(found) if !over_link => found,
-        Ok(_) => return Ok(None),
+        Ok(found) => found,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(None);
         }
