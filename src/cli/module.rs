@@ -10,7 +10,7 @@ use crate::Appliance;
 use crate::brand::Brand;
 use crate::cli::error::CommandError;
 use crate::cli::output::answer;
-use crate::cli::{exit, settings};
+use crate::cli::{exit, settings, state};
 use crate::disco::check;
 use crate::disco::fetch::{Limits, Universe, directory_of};
 use crate::disco::lock::Lock;
@@ -168,7 +168,7 @@ fn fetch(
 ) -> Result<u8, CommandError> {
     let settings = settings::resolve(brand, &Flags { server, ..Flags::default() })?;
     let universe = Universe::new(&settings.server.value, &settings.rsync.value, Limits::of(&settings))?;
-    let vardir = Path::new(brand.paths.vardir);
+    let vardir = &state::of_host(brand);
     let Some(into) = into else {
         let _lock = Lock::take(vardir)?;
         universe.fetch_modules(vardir, names)?;

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use crate::Appliance;
 use crate::cli::error::CommandError;
-use crate::cli::exit;
+use crate::cli::{exit, state};
 use crate::disco::params::{Depth, Key, Tree, Value};
 use crate::disco::sandbox::PARAMETERS_VARIABLE;
 
@@ -50,7 +50,7 @@ enum Command {
 pub(super) fn run(appliance: &Appliance, arguments: &Arguments) -> Result<u8, CommandError> {
     let tree = Tree::at(match std::env::var_os(PARAMETERS_VARIABLE) {
         Some(shown) => PathBuf::from(shown),
-        None => PathBuf::from(appliance.brand.paths.vardir).join("parameters"),
+        None => state::of_host(&appliance.brand).join("parameters"),
     });
     let mut out = io::stdout().lock();
     match &arguments.command {

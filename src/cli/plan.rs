@@ -7,8 +7,8 @@ use serde_json::json;
 
 use crate::Appliance;
 use crate::cli::error::CommandError;
-use crate::cli::exit;
 use crate::cli::output::{Lines, answer};
+use crate::cli::{exit, state};
 use crate::disco::params::NodeName;
 use crate::disco::plan::{self, ApplyError, Applying, Plan, PlanError};
 use crate::disco::report::{HeldBackBy, Run};
@@ -115,7 +115,7 @@ fn apply(
         plan,
         node: NodeName::new(&node)?,
         binary: brand.binary,
-        vardir: PathBuf::from(brand.paths.vardir),
+        vardir: state::of_host(brand),
         etcdir: PathBuf::from(brand.paths.etcdir),
     };
     let mut lines = (!json).then(|| Lines::on_stdout(true));

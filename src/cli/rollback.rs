@@ -1,13 +1,11 @@
 //! `rollback`: undoes the last live run.
 
-use std::path::Path;
-
 use clap::Args;
 
 use crate::Appliance;
 use crate::cli::error::CommandError;
-use crate::cli::exit;
 use crate::cli::output::{Lines, answer};
+use crate::cli::{exit, state};
 use crate::disco::Mode;
 use crate::disco::dance::LockError;
 use crate::disco::merge::MergeError;
@@ -44,7 +42,7 @@ pub(super) fn run(appliance: &Appliance, arguments: &Arguments) -> Result<u8, Co
     let noop = arguments.noop || std::env::var_os("NOOP").is_some_and(|value| !value.is_empty());
     let mode = if noop { Mode::Noop } else { Mode::Live };
     let mut lines = (!arguments.json).then(|| Lines::on_stdout(!arguments.no_diff));
-    let outcome = rollback::rollback(mode, Path::new(brand.paths.vardir), &mut |event| {
+    let outcome = rollback::rollback(mode, &state::of_host(brand), &mut |event| {
         if let Some(lines) = &mut lines {
             lines.event(&event);
         }

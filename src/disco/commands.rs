@@ -11,6 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::disco::Mode;
+use crate::disco::links::real;
 
 /// What a binary without files in `commands.d` goes by.
 const DEFAULT_LIST: &str = include_str!("../../packaging/etc/commands.conf");
@@ -199,11 +200,11 @@ impl Commands {
     pub(crate) fn watched_paths(&self, mode: Mode) -> Vec<PathBuf> {
         let names = self.watched(mode);
         let mut paths: Vec<PathBuf> = command_dirs()
+            .iter()
             .flat_map(|directory| names.iter().map(move |name| directory.join(name)))
             .filter(|path| path.symlink_metadata().is_ok())
             .collect();
         paths.sort();
-        paths.dedup();
         paths
     }
 
@@ -215,8 +216,9 @@ impl Commands {
                 || own().any(|rule| rule.verdict == Verdict::Allow)
                 || !own().any(|rule| rule.pattern == [Word::Any])
         };
+        let directories = command_dirs();
         let names = self.watched(mode).into_iter().filter(may_run);
-        names.filter_map(|name| Some((name.to_owned(), program(name)?))).collect()
+        names.filter_map(|name| Some((name.to_owned(), find(name, &directories)?))).collect()
     }
 }
 
@@ -305,18 +307,25 @@ fn parse_rule(line: &str) -> Result<Rule, &'static str> {
     Ok(Rule { verdict, command: command.to_owned(), pattern })
 }
 
-/// The directories of commands; a link to another one, as `/bin` on merged systems, is left out.
-/// Directories in which commands are, as a shell with the PATH of scripts looks through them.
-pub(crate) fn command_dirs() -> impl Iterator<Item = &'static Path> {
-    COMMAND_DIRS
-        .iter()
-        .map(Path::new)
-        .filter(|directory| directory.symlink_metadata().is_ok_and(|found| found.is_dir()))
+/// Directories in which commands are, in the order in which a shell with the PATH of scripts looks through them. Those to
+/// which a link leads, as `/bin` on merged systems, go by their real path.
+pub(crate) fn command_dirs() -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = Vec::new();
+    for directory in COMMAND_DIRS.iter().map(|directory| real(Path::new(directory))) {
+        if directory.is_dir() && !found.contains(&directory) {
+            found.push(directory);
+        }
+    }
+    found
 }
 
 /// Path of a command on this host, as a shell with the PATH of scripts would find it.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
-    command_dirs().map(|directory| directory.join(name)).find(|path| path.is_file())
+    find(name, &command_dirs())
+}
+
+fn find(name: &str, directories: &[PathBuf]) -> Option<PathBuf> {
+    directories.iter().map(|directory| directory.join(name)).find(|path| path.is_file())
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub mod ending;
 pub mod fetch;
 pub mod history;
 pub mod limits;
+pub(crate) mod links;
 pub(crate) mod lock;
 pub mod merge;
 pub mod module;

@@ -332,3 +332,27 @@ fn a_link_of_another_name_is_the_command_behind_it() {
     assert_order(&live, &["fine"]);
     assert_eq!(lab.shell("cat /run/web.restarts"), "restarted\n");
 }
+
+#[test]
+fn a_command_is_watched_where_it_really_lies() {
+    let script =
+        "#!/bin/bash -e\nservice web stop\n/opt/local/sbin/service web restart\ncat /usr/local/share/note\n";
+    let lab = lab(&[("a-1/scripts/10.sh", script)]);
+    lab.shell("mv /usr/local /opt/local; ln -s ../opt/local /usr/local; echo seen > /usr/local/share/note");
+    lab.shell("mv /usr/sbin/service /usr/local/sbin/service; service web start");
+    let process = web_process(&lab);
+    assert_ne!(process, "");
+    let before = lab.files();
+    let noop = lab.acme(&["dance", "--noop"]);
+    assert_eq!(noop.code, 0, "{noop:#?}");
+    assert_order(
+        &noop,
+        &[
+            "warning: Would execute : service web stop",
+            "warning: Would execute : service web restart",
+            "seen",
+        ],
+    );
+    lab.assert_unchanged(&before);
+    assert_eq!(web_process(&lab), process);
+}

@@ -46,6 +46,18 @@ fn var_is_a_file_system_of_its_own() {
 }
 
 #[test]
+fn var_is_a_link() {
+    for other in ["", "mount -t tmpfs -o mode=755 d /data"] {
+        let lab = lab(CHANGE, false);
+        lab.shell(&format!("{BEFORE}; mkdir /data; {other}"));
+        lab.shell("cp -a /var /data/; rm -r --one-file-system /var; ln -s data/var /var");
+        assert_eq!(lab.shell(&format!("readlink -f {STATE}")), format!("/data{STATE}\n"));
+        there_and_back(&lab);
+        assert_eq!(lab.shell("ls -A / /data | grep undo"), "");
+    }
+}
+
+#[test]
 fn the_state_directory_is_memory() {
     let lab = lab(CHANGE, false);
     lab.shell(&format!("{BEFORE}; mount -t tmpfs -o mode=700 s {STATE}"));

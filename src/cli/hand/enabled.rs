@@ -9,9 +9,9 @@ use serde::Serialize;
 use super::{Diff, FsArguments, FsCommand, ShArguments, ShCommand};
 use crate::Appliance;
 use crate::cli::error::CommandError;
-use crate::cli::exit;
 use crate::cli::output::{Lines, answer};
 use crate::cli::streams::{Answer, exit_code, input, pass_on};
+use crate::cli::{exit, state};
 use crate::disco::Mode;
 use crate::disco::changes::{Change, Show, counted};
 use crate::disco::diff::Format;
@@ -24,9 +24,9 @@ const SCHEMA: &str = "disco.changes.v1";
 pub(super) fn fs(appliance: &Appliance, arguments: &FsArguments) -> Result<u8, CommandError> {
     let brand = &appliance.brand;
     let mode = mode(arguments.noop);
-    let (vardir, etcdir) = (Path::new(brand.paths.vardir), Path::new(brand.paths.etcdir));
+    let (vardir, etcdir) = (state::of_host(brand), Path::new(brand.paths.etcdir));
     let hinted = |error| with_hint(error, brand.binary, mode);
-    let standing = Standing::of(mode, vardir, etcdir).map_err(hinted)?;
+    let standing = Standing::of(mode, &vardir, etcdir).map_err(hinted)?;
     match &arguments.command {
         FsCommand::Mount => {
             standing.mount().map_err(hinted)?;
@@ -120,8 +120,8 @@ pub(super) fn sh(appliance: &Appliance, arguments: &ShArguments) -> Result<u8, C
     let brand = &appliance.brand;
     let mode = mode(arguments.noop);
     let hinted = |error| with_hint(error, brand.binary, mode);
-    let (vardir, etcdir) = (Path::new(brand.paths.vardir), Path::new(brand.paths.etcdir));
-    let standing = Standing::of(mode, vardir, etcdir).map_err(hinted)?;
+    let (vardir, etcdir) = (state::of_host(brand), Path::new(brand.paths.etcdir));
+    let standing = Standing::of(mode, &vardir, etcdir).map_err(hinted)?;
     let mut sandbox = standing.find().map_err(hinted)?;
     let program = match &arguments.command {
         ShCommand::Shell { unrestricted: false } if mode == Mode::Noop => {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::disco::Mode;
 use crate::disco::commands::Commands;
-use crate::disco::sandbox::plan::{PARAMETERS_DIR, RUNTIME_DIR, RunDirs, Step};
+use crate::disco::sandbox::plan::{RunDirs, Step};
 use crate::disco::sandbox::{Furniture, SandboxError, plan_for};
 
 /// What a sandbox does with one path of the host.
@@ -27,17 +27,18 @@ pub fn explain(
     commands: &Commands,
 ) -> Result<(Vec<Cover>, Vec<String>), SandboxError> {
     let scratch = vardir.join("scratch/run");
-    let dirs = RunDirs { parameters: scratch.join("parameters"), scratch };
+    let parameters = scratch.join("parameters");
+    let dirs = RunDirs::of(scratch, parameters.clone());
     let furniture = Furniture { commands: commands.clone(), ..Furniture::default() };
     let plan = plan_for(mode, &dirs, &furniture)?;
-    Ok((plan.steps.iter().map(in_words).collect(), plan.notes))
+    Ok((plan.steps.iter().map(|step| in_words(step, &parameters)).collect(), plan.notes))
 }
 
-fn in_words(step: &Step) -> Cover {
+fn in_words(step: &Step, parameters: &Path) -> Cover {
     let cover = |at: &Path, what: &str| Cover { at: at.to_owned(), what: what.to_owned() };
     match step {
         Step::Overlay(layer) => cover(&layer.at, "overlaid: the live files below, what the run writes above"),
-        Step::BindReadOnly { at, .. } if at == Path::new(PARAMETERS_DIR) => {
+        Step::BindReadOnly { at, from } if from == parameters => {
             cover(at, "the parameters of this run, read-only")
         }
         Step::OverlayReadOnly { at, .. } => cover(at, "overlaid: the live files, read-only"),
@@ -50,7 +51,7 @@ fn in_words(step: &Step) -> Cover {
         Step::Proc => cover(Path::new("/proc"), "fresh: the processes of the run alone, settings read-only"),
         Step::Sys => cover(Path::new("/sys"), "fresh, read-only"),
         Step::Dev => cover(Path::new("/dev"), "fresh: harmless devices alone"),
-        Step::Runtime { .. } => cover(Path::new(RUNTIME_DIR), "what watched commands need, read-only"),
+        Step::Runtime { at, .. } => cover(at, "what watched commands need, read-only"),
     }
 }
 

@@ -212,7 +212,7 @@ impl Sandbox {
         parameters: &Path,
         furniture: Furniture,
     ) -> Result<Self, SandboxError> {
-        let dirs = RunDirs { scratch: scratch.path().to_owned(), parameters: parameters.to_owned() };
+        let dirs = RunDirs::of(scratch.path().to_owned(), parameters.to_owned());
         let mut plan = plan_for(mode, &dirs, &furniture)?;
         if Rights::own() == Rights::User {
             plan.notes.push(user::NOTE.to_owned());
@@ -286,7 +286,7 @@ fn plan_for(mode: Mode, dirs: &RunDirs, furniture: &Furniture) -> Result<MountPl
         user::split(&mut plan, &mounts, dirs, user::entries_at);
         user::prepare(&mut plan, &furniture.placed);
     }
-    plan.add_restricted(&furniture.restricted);
+    plan.add_restricted(dirs, &furniture.restricted);
     Ok(plan)
 }
 

@@ -131,7 +131,7 @@ fn execute(mode: Mode, rights: Rights, step: &Step, root: &Path, client: &Path) 
                 .map_err(failed("mount sysfs on", &at))
         }
         Step::Dev => mount_dev(root),
-        Step::Runtime { real } => mount_runtime(root, client, real),
+        Step::Runtime { at, real } => mount_runtime(&inside(root, at), client, real),
     }
 }
 
@@ -407,10 +407,9 @@ fn mount_dev(root: &Path) -> Result<(), MountError> {
 }
 
 /// Makes the runtime directory with the shadow program and the real programs behind shadows.
-fn mount_runtime(root: &Path, client: &Path, real: &[(String, PathBuf)]) -> Result<(), MountError> {
-    let runtime = inside(root, Path::new(RUNTIME_DIR));
+fn mount_runtime(runtime: &Path, client: &Path, real: &[(String, PathBuf)]) -> Result<(), MountError> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC | MsFlags::MS_NODEV;
-    tmpfs(&runtime, flags, "mode=0755,size=64k")?;
+    tmpfs(runtime, flags, "mode=0755,size=64k")?;
     let behind = runtime.join("real");
     make_directory(&behind, 0o755)?;
     let programs = real.iter().map(|(name, path)| (behind.join(name), path.as_path()));

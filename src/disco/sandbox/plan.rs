@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::disco::Mode;
+use crate::disco::links::real;
 use crate::disco::sandbox::mountinfo::Mount;
 use crate::disco::sandbox::restricted::Verdict;
 
@@ -72,6 +73,9 @@ pub(crate) const PROC_HIDDEN: &[&str] = &[
 
 /// Largest file of a mount by itself that is copied; more is no configuration.
 pub(super) const LARGEST_COPY: u64 = 4 << 20;
+
+/// Where a sandbox keeps what is its own, below the names that follow.
+const OWN_DIR: &str = "/var/disco";
 
 /// Where a sandbox keeps the shadow program, the real programs behind shadows and the socket on which shadows call.
 pub(crate) const RUNTIME_DIR: &str = "/var/disco/run";
@@ -218,7 +222,7 @@ pub(crate) enum Step {
     /// A `/dev` with nothing but harmless devices.
     Dev,
     /// What shadows need at [`RUNTIME_DIR`], and the real programs behind some of them, by name; paths of the host.
-    Runtime { real: Vec<(String, PathBuf)> },
+    Runtime { at: PathBuf, real: Vec<(String, PathBuf)> },
 }
 
 /// The whole sandbox in the order in which it is mounted.
@@ -251,16 +255,16 @@ impl MountPlan {
     /// Names of those of them whose real program can be reached inside.
     pub(crate) fn real_programs(&self) -> Vec<String> {
         let real = self.steps.iter().filter_map(|step| match step {
-            Step::Runtime { real } => Some(real),
+            Step::Runtime { real, .. } => Some(real),
             _ => None,
         });
         real.flatten().map(|(name, _)| name.clone()).collect()
     }
 
     /// Adds what a restricted shell may call, and shadows for everything else.
-    pub(crate) fn add_restricted(&mut self, commands: &[(String, Verdict)]) {
+    pub(crate) fn add_restricted(&mut self, dirs: &RunDirs, commands: &[(String, Verdict)]) {
         for (name, verdict) in commands {
-            let at = Path::new(RESTRICTED_DIR).join(name);
+            let at = dirs.real_of(RESTRICTED_DIR).join(name);
             match verdict {
                 Verdict::Allowed(program) => self.add(&at, |at| Extra::Link(at, program.clone())),
                 Verdict::HeldBack => self.add(&at, Extra::Shadow),
@@ -291,6 +295,20 @@ pub(crate) struct RunDirs {
     pub(crate) scratch: PathBuf,
     /// The effective parameter tree; shown at [`PARAMETERS_DIR`].
     pub(crate) parameters: PathBuf,
+    /// Where [`OWN_DIR`] really lies: `/var` of some hosts is a link.
+    pub(crate) own: PathBuf,
+}
+
+impl RunDirs {
+    /// The directories of a run on this host.
+    pub(crate) fn of(scratch: PathBuf, parameters: PathBuf) -> Self {
+        RunDirs { scratch, parameters, own: real(Path::new(OWN_DIR)) }
+    }
+
+    /// Where one of the directories in [`OWN_DIR`] really lies.
+    fn real_of(&self, directory: &str) -> PathBuf {
+        self.own.join(Path::new(directory).strip_prefix(OWN_DIR).expect("the directory is in there"))
+    }
 }
 
 /// Decides what to mount, from the visible mounts of the host.
@@ -382,15 +400,16 @@ pub(crate) fn plan(
             replaced.iter().map(PathBuf::from).filter(|at| is_directory(at)).map(|at| Step::BindTree { at }),
         ),
     }
-    steps.push(Step::BindReadOnly { from: dirs.parameters.clone(), at: PARAMETERS_DIR.into() });
-    steps.push(Step::Runtime { real: real.to_vec() });
+    let [parameters, runtime] = [PARAMETERS_DIR, RUNTIME_DIR].map(|directory| dirs.real_of(directory));
+    steps.push(Step::BindReadOnly { from: dirs.parameters.clone(), at: parameters.clone() });
+    steps.push(Step::Runtime { at: runtime.clone(), real: real.to_vec() });
     // With those of other sandboxes.
     steps.push(Step::Hide { at: dirs.scratch.parent().unwrap_or(&dirs.scratch).to_owned() });
 
     let mut plan = MountPlan { steps, notes };
-    for needed in [PARAMETERS_DIR, RUNTIME_DIR].map(Path::new) {
-        if !is_directory(needed) {
-            plan.add(needed, Extra::Directory);
+    for needed in [parameters, runtime] {
+        if !is_directory(&needed) {
+            plan.add(&needed, Extra::Directory);
         }
     }
     for copy in &copies {
@@ -400,7 +419,7 @@ pub(crate) fn plan(
         plan.add(shadow, Extra::Shadow);
     }
     for command in ORIGINAL_COMMANDS {
-        plan.add(&Path::new(COMMANDS_DIR).join(command), Extra::Command);
+        plan.add(&dirs.real_of(COMMANDS_DIR).join(command), Extra::Command);
     }
     plan
 }
@@ -414,8 +433,11 @@ mod tests {
     }
 
     fn plan_of(mode: Mode, mounts: &[Mount]) -> MountPlan {
-        let dirs =
-            RunDirs { scratch: "/var/x/scratch/1".into(), parameters: "/var/x/scratch/1/parameters".into() };
+        let dirs = RunDirs {
+            scratch: "/var/x/scratch/1".into(),
+            parameters: "/var/x/scratch/1/parameters".into(),
+            own: OWN_DIR.into(),
+        };
         let shadows = [PathBuf::from("/usr/sbin/service")];
         plan(mode, mounts, &dirs, &shadows, &[], |path| match path.to_str().unwrap() {
             "/etc/resolv.conf" => Found::File(100),

@@ -48,7 +48,7 @@ pub(crate) fn commands(restricted_d: &Path) -> Result<Vec<(String, Verdict)>, Co
     let allowed = names(if text.is_empty() { DEFAULT_LIST } else { &text });
     let mut commands = BTreeMap::new();
     for directory in command_dirs() {
-        let Ok(entries) = fs::read_dir(directory) else { continue };
+        let Ok(entries) = fs::read_dir(&directory) else { continue };
         for entry in entries.flatten() {
             let Ok(name) = entry.file_name().into_string() else { continue };
             let verdict = match allowed.contains(name.as_str()) {

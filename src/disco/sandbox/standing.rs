@@ -162,7 +162,7 @@ impl Place {
         inner: &Channel,
     ) -> Result<(), SandboxError> {
         let scratch = Scratch::named(&self.vardir, &scratch_name(self.mode))?;
-        let dirs = RunDirs { scratch: scratch.path().to_owned(), parameters: parameters.to_owned() };
+        let dirs = RunDirs::of(scratch.path().to_owned(), parameters.to_owned());
         let plan = plan_for(self.mode, &dirs, furniture)?;
         let client = probe::own_binary().map_err(process("find the program for"))?;
         // Opened after a memory file system may have been mounted on it.

@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_layer_with_mounts_below_it_is_split_where_they_are() {
-        let dirs = RunDirs { scratch: "/x/scratch/1".into(), parameters: "/x/parameters".into() };
+        let dirs = RunDirs::of("/x/scratch/1".into(), "/x/parameters".into());
         let mut root = Layer::seen("/".into(), "/x/scratch/1/layers/0".into());
         root.extras =
             vec![Extra::Shadow("usr/sbin/service".into()), Extra::Directory("var/disco/run".into())];
