@@ -46,12 +46,16 @@ fn var_is_a_file_system_of_its_own() {
 }
 
 #[test]
-fn var_is_a_link() {
+fn var_is_a_link_and_so_are_others() {
     for other in ["", "mount -t tmpfs -o mode=755 d /data"] {
         let lab = lab(CHANGE, false);
         lab.shell(&format!("{BEFORE}; mkdir /data; {other}"));
-        lab.shell("cp -a /var /data/; rm -r --one-file-system /var; ln -s data/var /var");
-        assert_eq!(lab.shell(&format!("readlink -f {STATE}")), format!("/data{STATE}\n"));
+        lab.shell(
+            "for top in var opt srv tmp root; do
+                 cp -a /$top /data/; rm -r --one-file-system /$top; ln -s data/$top /$top
+             done",
+        );
+        assert_eq!(lab.shell(&format!("readlink -f {STATE} /srv")), format!("/data{STATE}\n/data/srv\n"));
         there_and_back(&lab);
         assert_eq!(lab.shell("ls -A / /data | grep undo"), "");
     }
