@@ -12,6 +12,7 @@ use crate::disco::deferred::Deferred;
 use crate::disco::ending::{self, EndingError};
 use crate::disco::fetch::{self, FetchError, Fetched, Limits, Universe};
 use crate::disco::history::{History, HistoryError};
+use crate::disco::links::real_place;
 use crate::disco::lock::Lock;
 pub use crate::disco::lock::LockError;
 use crate::disco::merge::{self, MergeError, Recovered};
@@ -264,7 +265,7 @@ fn placed(modules: &[Module]) -> Result<Vec<PathBuf>, ModuleError> {
     let mut paths = Vec::new();
     for module in modules {
         for below in [module.files_below("files", true)?, module.templates()?] {
-            paths.extend(below.into_iter().map(|path| Path::new("/").join(path)));
+            paths.extend(below.into_iter().map(|path| real_place(&Path::new("/").join(path))));
         }
     }
     Ok(paths)

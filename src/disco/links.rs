@@ -12,6 +12,14 @@ pub(crate) fn real(path: &Path) -> PathBuf {
     real.components().collect()
 }
 
+/// Where an entry of a directory lies, if links lead to the directory. It may be a link itself.
+pub(crate) fn real_place(path: &Path) -> PathBuf {
+    match (path.parent(), path.file_name()) {
+        (Some(directory), Some(name)) => real(directory).join(name),
+        _ => path.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -24,6 +32,8 @@ mod tests {
         std::os::unix::fs::symlink("data/var", at.join("var")).unwrap();
         assert_eq!(real(&at.join("var/lib/x")).to_str(), at.join("data/var/lib/x").to_str());
         assert_eq!(real(&at.join("var")).to_str(), at.join("data/var").to_str());
+        assert_eq!(real_place(&at.join("var")), at.join("var"));
+        assert_eq!(real_place(&at.join("var/x")), at.join("data/var/x"));
         assert_eq!(real(&at.join("none")).to_str(), at.join("none").to_str());
     }
 }

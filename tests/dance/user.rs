@@ -26,6 +26,8 @@ fn universe() -> Universe {
         ("a-1/files/etc/motd", "hello\n"),
         ("a-1/files/srv/deep/er/file", "deep\n"),
         ("a-1/files/usr/share/there/file", "placed\n"),
+        ("a-1/files/lib/behind/a/link", "placed\n"),
+        ("b-1/templates/lib/behind/output", "echo made\n"),
         ("b-1/requires", "after a-1\n"),
         ("b-1/templates/opt/made.conf", "cat /etc/placed/file\n"),
         ("b-1/templates/etc/login.defs", "echo nothing\n"),
