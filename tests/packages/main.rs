@@ -404,9 +404,15 @@ fn a_deb_installs_upgrades_and_purges() {
 fn a_purge_keeps_what_others_put_beside_the_configuration() {
     let node = Node::start("purge-node").unwrap();
     node.copy_in(Path::new(&acme(".deb")), "/root/acme.deb").unwrap();
-    in_node(&node, "dpkg --install /root/acme.deb");
+    // An image that is being built: systemd does not run, and units can be enabled all the same.
+    node.write("/usr/bin/systemctl", "#!/bin/sh\necho \"$*\" >> /root/systemctl.log\n", 0o755).unwrap();
+    in_node(&node, "dpkg --install /root/acme.deb && test ! -e /root/systemctl.log");
     node.write("/opt/acme/etc/disco/id_ed25519", "a key of the site's own\n", 0o600).unwrap();
     in_node(&node, "dpkg --purge acme-disco");
+    assert_eq!(
+        in_node(&node, "cat /root/systemctl.log"),
+        "--no-reload disable acme-disco-dance.service acme-disco-dance.timer acme-disco-server.service\n"
+    );
     in_node(&node, "test -e /opt/acme/etc/disco/id_ed25519");
     in_node(&node, "test ! -e /var/lib/acme-disco");
 }
@@ -426,7 +432,8 @@ fn an_rpm_installs_upgrades_and_erases() {
     fs::create_dir(&root).unwrap();
     fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
     node_root::unpack(&root).unwrap();
-    fs::create_dir_all(root.join("run/systemd/system")).unwrap();
+    let systemd = root.join("run/systemd/system");
+    fs::create_dir_all(&systemd).unwrap();
     let systemctl = root.join("usr/bin/systemctl");
     fs::write(&systemctl, "#!/bin/sh\necho \"$*\" >> /root/systemctl.log\n").unwrap();
     fs::set_permissions(&systemctl, fs::Permissions::from_mode(0o755)).unwrap();
@@ -469,5 +476,16 @@ fn an_rpm_installs_upgrades_and_erases() {
         "an edited configuration is kept aside"
     );
     assert_eq!(left_behind(&root), "/opt/acme\n", "only the folders of the kept file stay");
+
+    // The same in an image that is being built, where systemd does not run.
+    fs::remove_dir(&systemd).unwrap();
+    fs::remove_file(&log).unwrap();
+    rpm_in(&root, &["--nodeps", "--install", &acme(".rpm")]);
+    assert_eq!(told(), "");
+    rpm_in(&root, &["--erase", "acme-disco"]);
+    assert_eq!(
+        told(),
+        "--no-reload disable acme-disco-dance.service acme-disco-dance.timer acme-disco-server.service\n"
+    );
     drop(scratch);
 }

@@ -66,4 +66,5 @@ fn the_server_can_write_its_status_where_the_spec_says() {
     run("dpkg", &["--extract", deb.to_str().unwrap(), root.to_str().unwrap()]);
     let unit = fs::read_to_string(format!("{}{UNITS}-server.service", root.display())).unwrap();
     assert!(unit.contains(" -/var/log -/srv/acme/state\n"), "{unit}");
+    assert!(root.join("srv/acme/state").is_dir(), "the server may not make folders outside its own");
 }

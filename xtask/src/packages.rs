@@ -233,6 +233,22 @@ mod tests {
     }
 
     #[test]
+    fn systemd_makes_the_folder_of_a_status_file_below_run() {
+        let unit = "/usr/lib/systemd/system/acme-disco-server.service";
+        let runtime = |status: &str| {
+            let spec =
+                format!("[features]\nprovisioning = true\n[provisioning]\nstatus_file = \"{status}\"\n");
+            let payload = payload(&spec);
+            assert!(!payload.entries.contains_key("/run"), "{status}");
+            let text = String::from_utf8(payload.entries[unit].content.clone()).unwrap();
+            text.lines().find_map(|line| line.strip_prefix("RuntimeDirectory=")).unwrap().to_owned()
+        };
+        assert_eq!(runtime("/run/acme-disco/status.json"), "acme-disco");
+        assert_eq!(runtime("/run/site/acme/status.json"), "acme-disco site/acme");
+        assert_eq!(runtime("/var/lib/acme-disco/status.json"), "acme-disco");
+    }
+
+    #[test]
     fn a_value_that_nobody_knows_is_a_mistake() {
         let values = Values::of(&resolved(""));
         assert_eq!(values.fill("{{bindir}}/{{binary}}").unwrap(), "/usr/sbin/acme-disco");

@@ -178,6 +178,11 @@ impl Payload {
                 bail!("{destination} is described twice");
             }
         }
+        if let StatusFolder::Own(folder) = StatusFolder::of(spec)
+            && spec.features.provisioning
+        {
+            entries.entry(folder.to_owned()).or_insert_with(|| Entry::new(0o755, Kind::Dir, Vec::new()));
+        }
         let mut payload = Payload { entries };
         payload.add_parents();
         Ok(payload)
@@ -221,19 +226,55 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
+/// Where the server writes besides the folders of the spec: where its status file lies.
+enum StatusFolder<'a> {
+    /// The spec has none, or it lies in a folder that the server has anyway.
+    None,
+    /// A folder below `/run`, which systemd makes.
+    OfSystemd(&'a str),
+    /// A folder that was there before.
+    Standard(&'a str),
+    /// A folder that the package brings.
+    Own(&'a str),
+}
+
+impl<'a> StatusFolder<'a> {
+    fn of(spec: &'a Spec) -> Self {
+        let Spec { paths, brand, provisioning, .. } = spec;
+        let status = Path::new(&provisioning.status_file);
+        let Some(folder) = status.parent().and_then(Path::to_str).filter(|folder| !folder.is_empty()) else {
+            return StatusFolder::None;
+        };
+        let inside = |known: &String| Path::new(folder).starts_with(known);
+        if [&paths.etcdir, &paths.vardir, &paths.logdir].into_iter().any(inside) {
+            return StatusFolder::None;
+        }
+        match folder.strip_prefix("/run/") {
+            Some(name) if Path::new(name).starts_with(&brand.binary) => StatusFolder::None,
+            Some(name) => StatusFolder::OfSystemd(name),
+            None if SYSTEM_FOLDERS.contains(&folder) => StatusFolder::Standard(folder),
+            None => StatusFolder::Own(folder),
+        }
+    }
+}
+
 /// Where the server writes, as a unit says it: a folder that is not there is no mistake. What systemd makes below `/run`
 /// for the server is not among them.
 fn written(spec: &Spec) -> String {
-    let Spec { paths, brand, provisioning, .. } = spec;
+    let paths = &spec.paths;
     let mut folders = vec![paths.etcdir.as_str(), paths.vardir.as_str(), paths.logdir.as_str()];
-    let of_systemd = format!("/run/{}", brand.binary);
-    let status = Path::new(&provisioning.status_file).parent().and_then(Path::to_str).unwrap_or_default();
-    let is_known =
-        folders.iter().chain([&of_systemd.as_str()]).any(|known| Path::new(status).starts_with(known));
-    if !status.is_empty() && !is_known {
-        folders.push(status);
+    if let StatusFolder::Standard(folder) | StatusFolder::Own(folder) = StatusFolder::of(spec) {
+        folders.push(folder);
     }
     folders.iter().map(|folder| format!("-{folder}")).collect::<Vec<_>>().join(" ")
+}
+
+/// The folders below `/run` that systemd makes for the server.
+fn runtime(spec: &Spec) -> String {
+    match StatusFolder::of(spec) {
+        StatusFolder::OfSystemd(name) => format!("{} {name}", spec.brand.binary),
+        _ => spec.brand.binary.clone(),
+    }
 }
 
 /// What `{{…}}` in texts stands for.
@@ -268,7 +309,7 @@ impl Values {
             .map(|(name, value)| (name, value.clone()))
             // What the timer starts: an appliance that may not change its host looks only.
             .chain([("dance", if spec.features.live { "dance" } else { "dance --noop" }.to_owned())])
-            .chain([("written", written(spec))])
+            .chain([("written", written(spec)), ("runtime", runtime(spec))])
             .collect(),
         )
     }
