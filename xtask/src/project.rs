@@ -69,6 +69,11 @@ impl Project {
     /// The commit of the working tree; nothing if it is not a git repository or git cannot be run.
     pub(crate) fn commit(&self) -> Option<Commit> {
         let git = |arguments: &[&str]| self.git(arguments);
+        // Sources that were unpacked somewhere in another repository are no part of its commits.
+        let top = git(&["rev-parse", "--show-toplevel"])?;
+        if Path::new(top.trim_end_matches('\n')).canonicalize().ok()? != self.root {
+            return None;
+        }
         let log = git(&[
             "log",
             "-1",
@@ -187,4 +192,29 @@ fn ask_rustc(arguments: &[&str]) -> Result<String> {
         bail!("`rustc {}` failed: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_in_somebody_else_s_repository_have_no_commit() {
+        let outer = tempfile::tempdir().unwrap();
+        let sources = outer.path().join("vendor/product");
+        fs::create_dir_all(&sources).unwrap();
+        let manifest = "[workspace.package]\nversion = \"1.0.0\"\nrepository = \"https://disco.example\"\n";
+        fs::write(sources.join("Cargo.toml"), manifest).unwrap();
+        let git = |folder: &Path, words: &[&str]| {
+            let who = ["-c", "user.name=a", "-c", "user.email=a@b.example"];
+            let output = Command::new("git").arg("-C").arg(folder).args(who).args(words).output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+        };
+        let project = Project::at(&sources).unwrap();
+        for folder in [outer.path(), &sources] {
+            git(folder, &["init", "--quiet"]);
+            git(folder, &["commit", "--quiet", "--allow-empty", "--message", "first"]);
+            assert_eq!(project.commit().is_some(), folder == sources, "{}", folder.display());
+        }
+    }
 }
