@@ -224,12 +224,16 @@ fn a_rebranded_binary_says_what_a_full_build_says() {
         "[resolver]\ncrate = \"static-targets\"\npath = \"{}\"\n",
         project.join("examples/static-targets").display()
     );
-    refused(
-        &write("plugged", same, &plug),
-        &acme,
-        "error: ACME has other plugs than plugged.toml asks for: none instead of resolver static-targets\n  help: build \
-         it: `cargo xtask build --spec plugged.toml`\n",
+    let output = rebrand(&write("plugged", same, &plug), &acme);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let (before, after) = said.split_once(" of sources ").unwrap_or_else(|| panic!("{said}"));
+    assert_eq!(
+        before.replace(&acme.display().to_string(), "ACME"),
+        "error: ACME has other plugs than plugged.toml asks for: none instead of resolver static-targets"
     );
+    let (digest, help) = after.split_at(64);
+    assert!(digest.bytes().all(|byte| byte.is_ascii_hexdigit()), "{said}");
+    assert_eq!(help, "\n  help: build it: `cargo xtask build --spec plugged.toml`\n");
     refused(
         &spec,
         std::path::Path::new("/bin/true"),
@@ -243,15 +247,41 @@ fn a_rebranded_binary_says_what_a_full_build_says() {
     let output = rebrand(&spec, &path);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("its brand block is damaged"), "{output:?}");
-    let summary = "x".repeat(20_000);
+    let rsync = format!("rsync --exclude={}", "x".repeat(20_000));
     let large = scratch.path().join("large.toml");
-    fs::write(&large, format!("[brand]\nname = \"large\"\nsummary = \"{summary}\"\n[features]\n{same}"))
-        .unwrap();
+    fs::write(
+        &large,
+        format!("[brand]\nname = \"large\"\n[client]\nrsync = \"{rsync}\"\n[features]\n{same}"),
+    )
+    .unwrap();
     let output = rebrand(&large, &acme);
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains(" has no room for the brand large: the values need "), "{said}");
     assert!(!scratch.path().join("rebranded/large").exists(), "a refusal leaves nothing behind");
+
+    // Every target of a spec gets its binary, or nothing is made.
+    let twice = "[packages.defaults]\ntarget = \"one\"\n[targets.one]\noutput = \"{{binary}}-one\"\n[targets.two]\noutput = \"{{binary}}-two\"\n";
+    succeeded("two targets of one machine", &rebrand(&write("twice", same, twice), &acme));
+    for output in ["twice-disco-one", "twice-disco-two"] {
+        assert_eq!(buildinfo(&scratch.path().join("rebranded/twice").join(output))["brand"]["name"], "twice");
+    }
+    let machines = format!(
+        "{twice}triple = \"{}-unknown-linux-gnu\"\n",
+        match std::env::consts::ARCH {
+            "aarch64" => "x86_64",
+            _ => "aarch64",
+        }
+    );
+    refused(
+        &write("machines", same, &machines),
+        &acme,
+        &format!(
+            "error: no binary was given for the target `two` of machines.toml: ACME is for {}\n  help: name a binary of \
+             each of its machines\n",
+            std::env::consts::ARCH
+        ),
+    );
 }
 
 #[test]

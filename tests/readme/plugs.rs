@@ -57,4 +57,16 @@ fn a_stranger_can_write_a_resolver_by_the_page() {
         }
     }
     assert_eq!((files, commands), (3, 3), "the page has lost some of its blocks");
+
+    // What it says about the lock file.
+    let site = home.path().join("my-site");
+    let lock = fs::read_to_string(site.join("dist/mysite/Cargo.lock")).unwrap();
+    assert!(lock.contains("name = \"rack-targets\""), "{lock}");
+    let build = "cargo xtask binaries --spec ~/my-site/my-site.toml --dist ~/my-site/dist";
+    fs::write(site.join("my-site.lock"), &lock).unwrap();
+    shell(build, home.path());
+    assert_eq!(fs::read_to_string(site.join("dist/mysite/Cargo.lock")).unwrap(), lock);
+    fs::write(site.join("my-site.lock"), "no lock file").unwrap();
+    let refused = shell(&format!("! {build} 2>&1"), home.path());
+    assert!(refused.contains("Cargo.lock"), "nobody looks at it: {refused}");
 }

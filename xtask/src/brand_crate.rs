@@ -4,7 +4,7 @@
 //! target/brands/acme/
 //!   Cargo.toml     a workspace of its own: the product with the spec's features, the crates of its plugs
 //!   src/main.rs    fills the brand's block from `env!("DISCO_BAKED_…")`; rustc finds what the generator forgot
-//!   Cargo.lock     copy of the project's
+//!   Cargo.lock     copy of the project's, or of the spec's own: `acme.lock` beside `acme.toml`
 //!   dependencies   the crates that it is made of, for the section `.dep-v0`
 //!   core           link to the project, so that the product's identity does not depend on where the project lies
 //! ```
@@ -32,6 +32,10 @@ pub(crate) const SOURCE: [&str; 2] = ["SOURCE_COMMIT", "SOURCE_DATE"];
 /// The project, seen from a brand's folder.
 const CORE: &str = "core";
 
+/// Which release of each crate is used. One of a brand with plugs is handed over, and pins their crates where it lies
+/// beside the spec.
+pub(crate) const LOCK: &str = "Cargo.lock";
+
 /// Content of the section that lists the crates.
 const DEPENDENCIES: &str = "dependencies";
 
@@ -47,13 +51,14 @@ pub(crate) fn write(project: &Project, spec: &Spec) -> Result<PathBuf> {
     link(&folder.join(CORE), Path::new("../../.."))?;
     write_if_changed(&folder.join("Cargo.toml"), &manifest(project, spec)?)?;
     write_if_changed(&folder.join("src/main.rs"), &main_rs(spec)?)?;
-    let lock = project.root.join("Cargo.lock");
+    let kept = spec.path.with_extension("lock");
+    let lock = if kept.is_file() { kept } else { project.root.join(LOCK) };
     let lock = fs::read_to_string(&lock).with_context(|| format!("cannot read {}", lock.display()))?;
     // cargo completes the copy with the brand's own packages, and prunes what the product does not need. Copying again
-    // over that would cost a resolution per build, so it happens when the project's lock file has changed.
+    // over that would cost a resolution per build, so it happens when that lock file has changed.
     let origin = folder.join("Cargo.lock.origin");
-    if fs::read_to_string(&origin).ok().as_deref() != Some(&lock) || !folder.join("Cargo.lock").exists() {
-        write_if_changed(&folder.join("Cargo.lock"), &lock)?;
+    if fs::read_to_string(&origin).ok().as_deref() != Some(&lock) || !folder.join(LOCK).exists() {
+        write_if_changed(&folder.join(LOCK), &lock)?;
         write_if_changed(&origin, &lock)?;
     }
     Ok(folder)
@@ -76,6 +81,32 @@ fn plug_path(project: &Project, folder: &Path) -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// The lock file of a brand that was built: the project's, which plugs complete.
+pub(crate) fn lock(project: &Project, spec: &Spec) -> Result<Vec<u8>> {
+    let completed = project.target().join("brands").join(&spec.brand.name).join(LOCK);
+    let path = if spec.has_plugs() { completed } else { project.root.join(LOCK) };
+    fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Says which plugs left the name of their folder in a binary: a flag that takes it out would compile every dependency
+/// again for this brand alone.
+pub(crate) fn warn_of_places(project: &Project, spec: &Spec, image: &[u8]) -> Result<()> {
+    for plug in spec.plugs() {
+        let Origin::Folder { folder, .. } = &plug.origin else { continue };
+        let place = plug_path(project, folder)?;
+        if place.is_absolute() && memchr::memmem::find(image, place.as_os_str().as_encoded_bytes()).is_some()
+        {
+            eprintln!(
+                "warning: the binary tells where the crate {} was built: {}\n  help: keep the crate in a folder of the \
+                 project, or name it by `git` and `rev`",
+                plug.krate,
+                place.display()
+            );
+        }
+    }
+    Ok(())
+}
+
 /// The line of a manifest that brings a plug's crate.
 fn dependency(project: &Project, plug: &Plug) -> Result<String> {
     let quoted = |text: &str| toml::Value::from(text).to_string();
@@ -86,14 +117,15 @@ fn dependency(project: &Project, plug: &Plug) -> Result<String> {
         Origin::Commit { git, rev } => format!("git = {}, rev = {}", quoted(git), quoted(rev)),
         Origin::Release { version } => format!("version = {}", quoted(version)),
     };
-    Ok(format!("{} = {{ {origin} }}\n", plug.krate))
+    // Named here, whatever the crate calls its library.
+    Ok(format!("{} = {{ package = {}, {origin} }}\n", plug.module(), quoted(&plug.krate)))
 }
 
 fn manifest(project: &Project, spec: &Spec) -> Result<String> {
     let quoted = |text: &str| toml::Value::from(text).to_string();
     let features: Vec<String> = spec.features.chosen().into_iter().map(quoted).collect();
     let mut plugs = std::collections::BTreeSet::new();
-    for plug in spec.resolver.iter().chain(&spec.agents) {
+    for plug in spec.plugs() {
         plugs.insert(dependency(project, plug)?);
     }
     let plugs: String = plugs.into_iter().collect();

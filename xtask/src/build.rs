@@ -76,6 +76,8 @@ pub(crate) struct Built {
     crates: Crates,
     /// Licences of the crates; nothing if they cannot be known.
     licences: Option<String>,
+    /// Releases of the crates, where plugs bring others than the product's.
+    lock: Option<Vec<u8>>,
     origin: Origin,
     /// Time of what is made of it, in seconds since 1970.
     epoch: u32,
@@ -107,16 +109,14 @@ impl<'a> Builder<'a> {
         let targets = spec.targets.iter().map(ready).collect::<Result<Vec<_>>>()?;
         // Two builds of one brand meet at the same file below target/: the second waits until the first has its copy.
         let _lock = self.lock(spec)?;
-        let lock = fs::read(self.project.root.join("Cargo.lock")).context("cannot read Cargo.lock")?;
         let pins = targets.iter().any(|cross| cross.floor.is_some()).then(cross::pins);
-        let (commit, lock) = (self.commit.as_ref(), sha256_hex(lock));
-        let origin = Origin::compiled(self.project, commit, &self.toolchain, &lock, pins.as_deref());
-        targets.iter().map(|cross| self.binary(spec, cross, &origin, quiet)).collect()
+        targets.iter().map(|cross| self.binary(spec, cross, pins.as_deref(), quiet)).collect()
     }
 
-    fn binary(&self, spec: &Spec, cross: &Cross<'_>, origin: &Origin, quiet: bool) -> Result<Built> {
+    fn binary(&self, spec: &Spec, cross: &Cross<'_>, pins: Option<&str>, quiet: bool) -> Result<Built> {
         let started = Instant::now();
         let (built, crates) = self.compile(spec, cross, quiet)?;
+        let lock = brand_crate::lock(self.project, spec)?;
         let image = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
         if let Some(floor) = &cross.floor {
             refuse_above(floor, &image, spec, cross.target)?;
@@ -127,14 +127,28 @@ impl<'a> Builder<'a> {
         eprintln!("{}: built and verified in {:.1} s", cross.target.output, started.elapsed().as_secs_f64());
         let (target, triple) = (cross.target.clone(), cross.triple.clone());
         let licences = Some(licences::of(&crates)?);
-        let (origin, epoch) = (origin.clone(), self.epoch);
-        Ok(Built { target, triple, image, buildinfo, crates, licences, origin, epoch })
+        let origin = Origin::compiled(
+            self.project,
+            self.commit.as_ref(),
+            &self.toolchain,
+            spec,
+            &sha256_hex(&lock),
+            pins,
+        );
+        brand_crate::warn_of_places(self.project, spec, &image)?;
+        let lock = spec.has_plugs().then_some(lock);
+        Ok(Built { target, triple, image, buildinfo, crates, licences, lock, origin, epoch: self.epoch })
     }
 
-    /// Makes the binary of one brand from another's, and verifies it.
-    pub(crate) fn rebranded(&self, spec: &Spec, base: &Base) -> Result<Built> {
+    /// Makes the binaries of one brand, one for each target, from those of another, and verifies them.
+    pub(crate) fn rebranded(&self, spec: &Spec, bases: &[Base]) -> Result<Vec<Built>> {
+        let of = |target| -> Result<_> { Ok((target, Base::of(bases, spec, target)?)) };
+        let pairs = spec.targets.iter().map(of).collect::<Result<Vec<_>>>()?;
+        pairs.into_iter().map(|(target, base)| self.rebranded_from(spec, target, base)).collect()
+    }
+
+    fn rebranded_from(&self, spec: &Spec, target: &Target, base: &Base) -> Result<Built> {
         let started = Instant::now();
-        let target = base.target(spec)?;
         let image = base.branded(spec)?;
         if let Some(floor) = target.floor(&self.toolchain.host) {
             refuse_above(&floor, &image, spec, target)?;
@@ -163,7 +177,7 @@ impl<'a> Builder<'a> {
         let epoch = self.project.source_date_epoch(base.epoch())?;
         let (target, triple) = (target.clone(), cross.triple);
         let (crates, licences) = (base.crates.clone(), base.licences.clone());
-        Ok(Built { target, triple, image, buildinfo, crates, licences, origin, epoch })
+        Ok(Built { target, triple, image, buildinfo, crates, licences, lock: None, origin, epoch })
     }
 
     /// Puts a binary and what is made of it into `folder`, and returns what is there now.
@@ -178,6 +192,9 @@ impl<'a> Builder<'a> {
         let mut made = Vec::new();
         for one in built {
             made.extend(self.put(spec, one, built.len() == 1, &mut dist, until)?);
+        }
+        if let Some(lock) = built.iter().find_map(|one| one.lock.as_ref()) {
+            made.push(dist.put(brand_crate::LOCK, 0o644, lock)?);
         }
         // All of them come from the same sources, by the same means.
         let origin = &built.first().context("a brand has a binary")?.origin;

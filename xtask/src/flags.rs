@@ -213,9 +213,9 @@ pub(crate) struct Repository {
 #[derive(Debug, Args)]
 #[command(arg_required_else_help = true)]
 pub(crate) struct Rebrand {
-    /// A binary that `cargo xtask build` or `binaries` made
-    #[arg(value_name = "BINARY")]
-    pub(crate) binary: PathBuf,
+    /// A binary that `cargo xtask build` or `binaries` made; one for each machine that the specs are for
+    #[arg(value_name = "BINARY", required = true)]
+    pub(crate) binaries: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) build: Build,
     /// Make the packages too

@@ -18,6 +18,7 @@ use crate::build::{Builder, Built, Until, load};
 use crate::flags;
 use crate::project::Project;
 use crate::rebrand::Base;
+use crate::signing::KeyPlace;
 use crate::spec::{Refused, Spec};
 
 /// Builds every spec that the command line names; the reference spec if it names none.
@@ -25,21 +26,21 @@ pub(crate) fn run(project: &Project, arguments: &flags::Build, until: Until) -> 
     all(project, arguments, until, None)
 }
 
-/// Makes every brand that the command line names from one finished binary.
+/// Makes every brand that the command line names from finished binaries.
 pub(crate) fn rebrand(project: &Project, arguments: &flags::Rebrand) -> Result<()> {
-    let base = Base::read(&arguments.binary)?;
+    let bases = arguments.binaries.iter().map(|path| Base::read(path)).collect::<Result<Vec<_>>>()?;
     let until = if arguments.packages { Until::Packages } else { Until::Binaries };
-    all(project, &arguments.build, until, Some(&base))
+    all(project, &arguments.build, until, Some(&bases))
 }
 
-fn all(project: &Project, arguments: &flags::Build, until: Until, base: Option<&Base>) -> Result<()> {
+fn all(project: &Project, arguments: &flags::Build, until: Until, base: Option<&[Base]>) -> Result<()> {
     let paths = paths(project, arguments)?;
     let total = paths.len();
     let started = Instant::now();
     let mut specs = Vec::new();
     let mut failures = Failures::default();
     for (index, path) in paths.into_iter().enumerate() {
-        match load(project, &path) {
+        match load(project, &path).and_then(|spec| signable(spec, until)) {
             Ok(spec) => specs.push(Numbered { number: index + 1, path, spec }),
             // One spec alone: its error is the command's.
             Err(why) if total == 1 => return Err(why),
@@ -102,6 +103,21 @@ pub(crate) fn paths(project: &Project, arguments: &flags::Build) -> Result<Vec<P
     Ok(paths)
 }
 
+/// Refuses a spec whose packages could not be signed in the end.
+fn signable(spec: Spec, until: Until) -> Result<Spec> {
+    if let (Until::Packages, Some(KeyPlace::File(key))) = (until, &spec.signing.rpm_key)
+        && !key.is_file()
+    {
+        bail!(
+            "the key that signs the packages is not there: {}\n  help: put it there, or name another as \
+             `signing.rpm_key` in {}; `cargo xtask binaries` needs none",
+            key.display(),
+            spec.path.display()
+        );
+    }
+    Ok(spec)
+}
+
 /// Two specs of one brand would take turns in one folder.
 fn refuse_twins(specs: &[Numbered]) -> Result<()> {
     let mut names: BTreeMap<&str, &Path> = BTreeMap::new();
@@ -142,8 +158,8 @@ impl Failures {
 /// What all brands of a run share.
 struct Run<'a> {
     builder: &'a Builder<'a>,
-    /// The binary that brands are made from; none where each is built.
-    base: Option<&'a Base>,
+    /// The binaries that brands are made from, one for each machine; none where each is built.
+    base: Option<&'a [Base]>,
     total: usize,
     dist: &'a Path,
     until: Until,
@@ -163,7 +179,7 @@ impl Run<'_> {
             for numbered in specs {
                 self.say(numbered, if self.base.is_some() { "rebranding" } else { "building" });
                 let made = match self.base {
-                    Some(base) => self.builder.rebranded(&numbered.spec, base).map(|built| vec![built]),
+                    Some(base) => self.builder.rebranded(&numbered.spec, base),
                     None => self.builder.binaries(&numbered.spec, self.quiet(numbered)),
                 };
                 match made {

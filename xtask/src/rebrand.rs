@@ -13,7 +13,7 @@ use crate::brand_block::Block;
 use crate::brand_crate::SOURCE;
 use crate::build;
 use crate::crates::Crates;
-use crate::elf::Linkage;
+use crate::elf::{Linkage, Machine};
 use crate::licences;
 use crate::project::Project;
 use crate::sbom;
@@ -28,6 +28,7 @@ pub(crate) struct Base {
     image: Vec<u8>,
     digest: String,
     block: Block,
+    machine: Machine,
     /// What it is linked from.
     pub(crate) crates: Crates,
     /// Licences of these crates; nothing if none that fit lie beside it.
@@ -44,6 +45,7 @@ impl Base {
         let block = Block::find(&image).with_context(|| format!("{shown} cannot be rebranded"))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let digest = sha256_hex(&image);
+        let machine = Linkage::read(&image).with_context(|| format!("cannot read {shown}"))?.machine;
         let mut crates = Crates::embedded(&image).with_context(|| format!("{shown} cannot be rebranded"))?;
         let beside = |file: &str| fs::read(path.with_file_name(file)).ok();
         // Where a brand has several binaries, each has a bill of its own name.
@@ -68,7 +70,7 @@ impl Base {
         let licences = [true, false].map(|alone| build::beside(licences::FILE_NAME, &name, alone));
         let licences = licences.iter().find_map(|file| String::from_utf8(beside(file)?).ok());
         let licences = licences.filter(|text| licences::cover(text, &crates));
-        Ok(Base { shown, name, image, digest, block, crates, licences, stated })
+        Ok(Base { shown, name, image, digest, block, machine, crates, licences, stated })
     }
 
     /// Time of the commit that it was built from, in seconds since 1970.
@@ -82,16 +84,16 @@ impl Base {
         Origin::rebranded(project, &self.name, &self.digest, self.stated.clone(), self.commit())
     }
 
-    /// The target of a spec that is for this binary's machine.
-    pub(crate) fn target<'s>(&self, spec: &'s Spec) -> Result<&'s Target> {
-        let machine =
-            Linkage::read(&self.image).with_context(|| format!("cannot read {}", self.shown))?.machine;
-        spec.targets.iter().find(|target| target.machine() == Some(machine)).with_context(|| {
+    /// The one of several binaries that is for a target's machine.
+    pub(crate) fn of<'b>(bases: &'b [Base], spec: &Spec, target: &Target) -> Result<&'b Base> {
+        bases.iter().find(|base| target.machine() == Some(base.machine)).with_context(|| {
+            let given: Vec<_> =
+                bases.iter().map(|base| format!("{} is for {}", base.shown, base.machine.rpm())).collect();
             format!(
-                "{} is for {}, and {} has no such target\n  help: rebrand a binary of one of its machines",
-                self.shown,
-                machine.rpm(),
-                spec.file_name
+                "no binary was given for the target `{}` of {}: {}\n  help: name a binary of each of its machines",
+                target.name,
+                spec.file_name,
+                given.join(", ")
             )
         })
     }

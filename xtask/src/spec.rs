@@ -356,10 +356,20 @@ impl Spec {
         Ok(sha256_hex(format!("{}\ntoken = {}\n", unsigned.to_toml()?, self.provisioning.token)))
     }
 
-    /// The crates of others and which version of each; of a folder only the name tells.
-    fn plugs(&self) -> String {
+    /// The crates of others.
+    pub(crate) fn plugs(&self) -> impl Iterator<Item = &Plug> {
+        self.resolver.iter().chain(&self.agents)
+    }
+
+    /// Whether crates of others are compiled in.
+    pub(crate) fn has_plugs(&self) -> bool {
+        self.plugs().next().is_some()
+    }
+
+    /// The crates of others and which code each is.
+    fn plugged(&self) -> String {
         let one = |kind: &str, plug: &Plug| match &plug.origin {
-            Origin::Folder { .. } => format!("{kind} {}", plug.krate),
+            Origin::Folder { digest, .. } => format!("{kind} {} of sources {digest}", plug.krate),
             Origin::Commit { git, rev } => format!("{kind} {} of {git} at {rev}", plug.krate),
             Origin::Release { version } => format!("{kind} {} {version}", plug.krate),
         };
@@ -408,7 +418,7 @@ impl Spec {
             ("SPEC_DIGEST", self.digest()?),
             // The product does not ask for these two. They tell what no other brand can change in a finished binary.
             ("FEATURES", self.features.chosen().join(", ")),
-            ("PLUGS", self.plugs()),
+            ("PLUGS", self.plugged()),
         ])
     }
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::project::{Commit, Project, Toolchain};
 use crate::spec::Spec;
+use crate::spec::plugs::{self, Plug};
 
 /// Its name in `dist/<brand>/`.
 pub(crate) const FILE_NAME: &str = "provenance.json";
@@ -27,16 +28,19 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// Compiled from this project's sources; `zig` is the digest of the linker's pins, where it links.
+    /// Compiled from this project's sources and the plugs of a spec; `lock` is the digest of the brand's lock file, `zig` that of the
+    /// linker's pins, where it links.
     pub(crate) fn compiled(
         project: &Project,
         commit: Option<&Commit>,
         toolchain: &Toolchain,
+        spec: &Spec,
         lock: &str,
         zig: Option<&str>,
     ) -> Self {
         let mut inputs: Vec<Value> =
             commit.iter().map(|commit| source(&project.repository, &commit.sha)).collect();
+        inputs.extend(spec.plugs().map(plug));
         inputs.push(json!({ "name": "Cargo.lock", "digest": { "sha256": lock } }));
         inputs.push(json!({ "name": "rustc", "annotations": { "version": toolchain.version } }));
         // The pins name the releases of the linker by their digests.
@@ -71,6 +75,20 @@ fn source(repository: &str, sha: &str) -> Value {
         Some(base) => source["annotations"] = json!({ "changed_since": base }),
     }
     source
+}
+
+/// A plug as an input.
+fn plug(plug: &Plug) -> Value {
+    match &plug.origin {
+        plugs::Origin::Folder { digest, .. } => json!({ "name": plug.krate, "digest": { "sha256": digest } }),
+        plugs::Origin::Commit { git, rev } => {
+            json!({ "name": plug.krate, "uri": format!("git+{git}"), "digest": { "gitCommit": rev } })
+        }
+        // The lock file says which one it is.
+        plugs::Origin::Release { version } => {
+            json!({ "name": plug.krate, "annotations": { "requirement": version } })
+        }
+    }
 }
 
 /// A binary among the results.

@@ -120,7 +120,7 @@ pub(super) fn run(project: &Project, runs: usize) -> Result<String> {
     let rebranding = || {
         timing::call(|| {
             let base = Base::read(&base)?;
-            thorough.rebranded(&other, &base).map(drop)
+            thorough.rebranded(&other, std::slice::from_ref(&base)).map(drop)
         })
     };
     let rebranded = Figures::new((0..runs).map(|_| rebranding()).collect::<Result<_>>()?);

@@ -14,28 +14,41 @@ fn fault(what: impl Into<String>, cure: impl Into<String>) -> Option<Fault> {
 }
 
 /// Folders that every distribution has. No package owns them, and removing one does not remove them.
-pub(crate) const SYSTEM_FOLDERS: [&str; 40] = [
+pub(crate) const SYSTEM_FOLDERS: &[&str] = &[
     "/",
     "/boot",
     "/dev",
     "/etc",
+    "/etc/opt",
     "/etc/systemd",
+    "/etc/systemd/system",
     "/home",
+    "/media",
+    "/mnt",
     "/opt",
     "/proc",
     "/root",
     "/run",
     "/srv",
+    "/sys",
+    "/tmp",
     "/usr",
     "/usr/bin",
+    "/usr/include",
     "/usr/lib",
     "/usr/lib/systemd",
     "/usr/lib/systemd/system",
+    "/usr/lib32",
+    "/usr/lib64",
     "/usr/libexec",
     "/usr/local",
     "/usr/local/bin",
     "/usr/local/etc",
+    "/usr/local/lib",
+    "/usr/local/lib64",
+    "/usr/local/libexec",
     "/usr/local/sbin",
+    "/usr/local/share",
     "/usr/sbin",
     "/usr/share",
     "/usr/share/bash-completion",
@@ -50,12 +63,88 @@ pub(crate) const SYSTEM_FOLDERS: [&str; 40] = [
     "/usr/share/zsh",
     "/usr/share/zsh/site-functions",
     "/usr/share/zsh/vendor-completions",
+    "/usr/src",
+    "/var",
+    "/var/backups",
+    "/var/cache",
+    "/var/empty",
+    "/var/lib",
+    "/var/local",
+    "/var/lock",
+    "/var/log",
+    "/var/mail",
+    "/var/opt",
+    "/var/run",
+    "/var/spool",
+    "/var/tmp",
+];
+
+/// Folders in which each program has one of its own: one that is not named after the brand is somebody else's.
+const SHARED_FOLDERS: &[&str] = &[
+    "/etc",
+    "/run",
+    "/usr",
+    "/usr/lib",
+    "/usr/libexec",
+    "/usr/share",
     "/var",
     "/var/cache",
     "/var/lib",
-    "/var/log",
     "/var/spool",
 ];
+
+/// Where distributions have links: a package that brings a folder there conflicts with the one that brings the link.
+const MERGED: [&str; 4] = ["/bin", "/sbin", "/lib", "/lib64"];
+
+/// Programs and packages that every node has, or may have: a package or a folder of this name would be theirs.
+const TAKEN: &[&str] = &[
+    "apk",
+    "apt",
+    "bash",
+    "containerd",
+    "coreutils",
+    "cron",
+    "dash",
+    "dbus",
+    "dnf",
+    "docker",
+    "dpkg",
+    "glibc",
+    "grub",
+    "init",
+    "kernel",
+    "login",
+    "mount",
+    "nats-server",
+    "openssh",
+    "pacman",
+    "passwd",
+    "podman",
+    "rpm",
+    "rsync",
+    "sh",
+    "ssh",
+    "sshd",
+    "sudo",
+    "systemctl",
+    "systemd",
+    "udev",
+    "util-linux",
+    "yum",
+    "zypper",
+    // Folders in which cargo puts other things than programs.
+    "build",
+    "deps",
+    "examples",
+    "incremental",
+];
+
+/// Longest text that a node shows about itself.
+const MAX_TEXT: usize = 1000;
+/// Longest version and release; names of files hold both.
+const MAX_VERSION: usize = 64;
+/// Most bytes of certificates; the kernel hands a value of up to 128 KiB to the compiler.
+const MAX_CERTIFICATES: usize = 100_000;
 
 /// Longest brand name; unit, package and account names derive from it.
 const MAX_BRAND: usize = 31;
@@ -69,6 +158,12 @@ pub(crate) fn brand_name(name: &str) -> Option<Fault> {
 }
 
 pub(crate) fn binary_name(name: &str) -> Option<Fault> {
+    if TAKEN.contains(&name) {
+        return fault(
+            "a name that something else on nodes or in cargo has",
+            "name it after the brand, such as `acme-disco`",
+        );
+    }
     (!is_name(name, MAX_BINARY)).then(|| {
         fault("not a binary name", "use a lowercase letter and then up to 62 of `a-z`, `0-9` and `-`")
     })?
@@ -80,12 +175,62 @@ fn is_name(name: &str, longest: usize) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
-pub(crate) fn not_empty(text: &str) -> Option<Fault> {
-    text.trim().is_empty().then(|| fault("empty", "write something, or leave the key out for its default"))?
+/// A text that packages, units and manual pages show.
+pub(crate) fn shown(text: &str) -> Option<Fault> {
+    if text.trim().is_empty() {
+        return fault("empty", "write something, or leave the key out for its default");
+    }
+    if text.ends_with('\\') {
+        return fault(
+            "a text that ends with `\\`",
+            "take it out: units would read the next line as part of it",
+        );
+    }
+    (text.len() > MAX_TEXT).then(|| {
+        fault(format!("longer than {MAX_TEXT} bytes"), "write a line; a page at `brand.url` can say more")
+    })?
+}
+
+/// Where people read more: units and packages take a web address only.
+pub(crate) fn url(url: &str) -> Option<Fault> {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let good = rest.is_some_and(|rest| {
+        rest.starts_with(|letter: char| letter.is_ascii_alphanumeric() || letter == '[')
+            && rest.bytes().all(|byte| byte.is_ascii_graphic() && !b"\\\"<>^`{|}".contains(&byte))
+    });
+    if !good {
+        return fault("not a web address", "write one such as `https://acme.example/disco`");
+    }
+    shown(url)
+}
+
+/// Where the universe is, as the client reads it.
+pub(crate) fn universe(server: &str) -> Option<Fault> {
+    let plain = |text: &str| !text.is_empty() && !text.contains(char::is_whitespace) && !text.contains('/');
+    let good = match server.strip_prefix("rsync://") {
+        Some(host) => plain(host.trim_end_matches('/')),
+        None => {
+            server.is_empty()
+                || server.starts_with('/')
+                || plain(server) && !server.starts_with('-') && !server.contains(':')
+        }
+    };
+    (!good).then(|| {
+        fault(
+            "no universe that a client finds",
+            "write `user@host` (rsync modules over ssh), `rsync://host[:port]` or an absolute directory",
+        )
+    })?
 }
 
 /// Both package formats must take it: no epoch, no `-` (rpm), no `_` or `^` (deb).
 pub(crate) fn version(version: &str) -> Option<Fault> {
+    if version.len() > MAX_VERSION {
+        return fault(
+            format!("longer than {MAX_VERSION} letters"),
+            "file names of packages hold it: shorten it",
+        );
+    }
     if version.contains('-') {
         return fault(
             "`-` separates version and release in package names",
@@ -102,9 +247,9 @@ pub(crate) fn version(version: &str) -> Option<Fault> {
 }
 
 pub(crate) fn release(release: &str) -> Option<Fault> {
-    (release.is_empty() || !release.bytes().all(is_version_byte)).then(|| {
-        fault("not a release that rpm and deb both take", "use only `A-Z a-z 0-9 . + ~`, such as `1`")
-    })?
+    (release.is_empty() || release.len() > MAX_VERSION || !release.bytes().all(is_version_byte)).then(
+        || fault("not a release that rpm and deb both take", "use only `A-Z a-z 0-9 . + ~`, such as `1`"),
+    )?
 }
 
 /// A machine, as rustc names it.
@@ -178,9 +323,45 @@ pub(crate) fn path(path: &str) -> Option<Fault> {
     })
 }
 
-/// A folder that belongs to the brand alone: a purge removes it with all that is in it.
-pub(crate) fn own_folder(folder: &str) -> Option<Fault> {
+/// Where the server says how it is; its unit may write to the folder, and must not write everywhere.
+pub(crate) fn status_file(file: &str) -> Option<Fault> {
+    path(file).or_else(|| {
+        let at_root = file.matches('/').count() < 2;
+        at_root.then(|| {
+            fault("a file in the root directory", "put it below `/run`, such as `/run/acme/status.json`")
+        })?
+    })
+}
+
+/// A folder of the node that a package brings.
+pub(crate) fn folder(folder: &str) -> Option<Fault> {
     path(folder).or_else(|| {
+        let merged = MERGED.iter().any(|link| {
+            folder.strip_prefix(link).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        });
+        merged.then(|| fault("a folder behind a link on most systems", format!("write `/usr{folder}`")))?
+    })
+}
+
+/// A folder of the brand's state: a purge removes it with all that is in it.
+pub(crate) fn state_folder(state: &str, names: [&str; 2]) -> Option<Fault> {
+    own_folder(state).or_else(|| {
+        let (parent, last) = state.rsplit_once('/')?;
+        let foreign = SHARED_FOLDERS.contains(&parent)
+            && !names.iter().chain(&["disco"]).any(|name| !name.is_empty() && last.contains(name));
+        foreign.then(|| {
+            fault(
+                "a folder that may be somebody else's; purging the package would empty it",
+                format!("name it after the brand, such as `{parent}/acme-disco`"),
+            )
+        })?
+    })
+}
+
+/// A folder that belongs to the brand alone.
+pub(crate) fn own_folder(own: &str) -> Option<Fault> {
+    folder(own).or_else(|| {
+        let folder = own;
         let system = SYSTEM_FOLDERS.contains(&folder) || folder.matches('/').count() < 2;
         system.then(|| {
             let cure = format!(
@@ -318,6 +499,12 @@ pub(crate) fn requirement(text: &str) -> Option<Fault> {
 
 /// What is wrong with the PEM text of certificate authorities.
 pub(crate) fn certificates(pem: &str) -> Option<Fault> {
+    if pem.len() > MAX_CERTIFICATES {
+        return fault(
+            format!("more than {MAX_CERTIFICATES} bytes"),
+            "keep only the authority that signs your brokers; a node need not trust all the world",
+        );
+    }
     if pem.contains('\0') {
         return fault("a zero byte", "give the file as the certificate authority wrote it");
     }

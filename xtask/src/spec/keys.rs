@@ -196,6 +196,8 @@ const SPAN: &str = "^[0-9]{1,6}[smhd]$";
 const OUTPUT: &str = r"^([A-Za-z0-9._+~-]|\{\{(binary|version|release|os|arch)\}\})+$";
 const CRATE: &str = "^[A-Za-z][A-Za-z0-9_-]*$";
 const NOT_EMPTY: &str = r"\S";
+/// A web address.
+const URL: &str = r"^https?://[0-9A-Za-z\[]\S*$";
 
 use self::Default::{Follows, Is, Required};
 use Kind::{Count, Flag, Pattern, PrivateKey, Secret, Text, Texts, Word};
@@ -238,7 +240,7 @@ pub(crate) const TABLES: &[Table] = &[
             ),
             key(
                 "url",
-                Pattern(NOT_EMPTY),
+                Pattern(URL),
                 Is("\"https://disco.example\""),
                 "\"https://fleet.acme.example\"",
                 "Where to read on.",

@@ -2,7 +2,9 @@
 //! for sure which code it is.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use toml::Spanned;
@@ -11,6 +13,7 @@ use super::checks;
 use super::problem::Problem;
 use super::reader::TableReader;
 use super::resolve::Resolution;
+use super::sha256_hex;
 
 /// One crate and where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -39,6 +42,9 @@ pub(crate) enum Origin {
         /// Where that is on this machine.
         #[serde(skip)]
         folder: PathBuf,
+        /// SHA-256 of what lies there: the code is no other than it was.
+        #[serde(skip)]
+        digest: String,
     },
     /// One commit of a git repository.
     Commit {
@@ -149,6 +155,58 @@ impl<'a> Resolution<'a> {
             let problem = Problem::at(path.span(), title, "looked for here, relative to the spec");
             self.problems.add(problem.cure("name the folder that has the Cargo.toml of the crate"));
         }
-        Origin::Folder { path: path.into_inner(), folder }
+        let digest = digest(&folder).unwrap_or_else(|why| {
+            let title = format!("`{name}.path` cannot be read: {why}");
+            let problem = Problem::at(path.span(), title, "relative to the spec");
+            self.problems.add(problem.cure("let the build read the whole folder of the crate"));
+            String::new()
+        });
+        Origin::Folder { path: path.into_inner(), folder, digest }
     }
+
+    /// Refuses one crate that comes from two places: cargo builds one.
+    pub(super) fn refuse_other_origin(&self, resolver: Option<&Plug>, agents: &[Plug]) {
+        let Some(resolver) = resolver else { return };
+        if agents.iter().any(|plug| plug.krate == resolver.krate && plug.origin != resolver.origin) {
+            let title = format!("the crate `{}` comes from two places", resolver.krate);
+            let cure = "say the same in [resolver] and in [[agents]], or give one of the crates another name";
+            self.problems.add(Problem::of_file(title).cure(cure));
+        }
+    }
+}
+
+/// Digest of the names and contents of a crate's files, without what is built and what is hidden.
+fn digest(folder: &Path) -> io::Result<String> {
+    let mut lines = String::new();
+    // One that is missing has a message of its own.
+    if folder.is_dir() {
+        list(folder, "", &mut lines)?;
+    }
+    Ok(sha256_hex(lines))
+}
+
+fn list(folder: &Path, below: &str, lines: &mut String) -> io::Result<()> {
+    let mut entries: Vec<_> = fs::read_dir(folder)?.collect::<io::Result<_>>()?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with('.') || below.is_empty() && name == "target" {
+            continue;
+        }
+        let path = format!("{below}/{name}");
+        let kind = entry.file_type()?;
+        let content = if kind.is_dir() {
+            list(&entry.path(), &path, lines)?;
+            continue;
+        } else if kind.is_symlink() {
+            fs::read_link(entry.path())?.into_os_string().into_encoded_bytes()
+        } else if kind.is_file() {
+            fs::read(entry.path())?
+        } else {
+            continue;
+        };
+        lines.push_str(&format!("{} {path:?}\n", sha256_hex(content)));
+    }
+    Ok(())
 }

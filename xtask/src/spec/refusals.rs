@@ -2009,13 +2009,13 @@ fn a_private_key_in_a_value_is_not_shown() {
     check(
         r#"[brand]
 name = "acme"
-url = "-----BEGIN PRIVATE KEY----- MARKER"
+summary = "-----BEGIN PRIVATE KEY----- MARKER"
 "#,
-        r#"error: `brand.url` has what looks like a private key
- --> test.toml:3:7
+        r#"error: `brand.summary` has what looks like a private key
+ --> test.toml:3:11
   |
-3 | url = ************************************
-  |       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ not for a spec
+3 | summary = ************************************
+  |           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ not for a spec
   |
   = help: keep it in a file on the node that only root may read; what a spec says can be read out of the binary by everybody"#,
     );
@@ -2242,4 +2242,174 @@ version = "1"
 4 | [agents]
   | ^^^^^^^^ expected a list of tables"#,
     );
+}
+
+#[test]
+fn state_where_others_have_theirs() {
+    check(
+        r#"[brand]
+name = "acme"
+
+[paths]
+vardir = "/var/lib/dpkg"
+"#,
+        r#"error: `paths.vardir` is refused
+ --> test.toml:5:10
+  |
+5 | vardir = "/var/lib/dpkg"
+  |          ^^^^^^^^^^^^^^^ a folder that may be somebody else's; purging the package would empty it
+  |
+  = help: name it after the brand, such as `/var/lib/acme-disco`"#,
+    );
+}
+
+#[test]
+fn state_in_a_folder_of_all_packages() {
+    check(
+        r#"[brand]
+name = "acme"
+
+[paths]
+vardir = "/var/opt"
+"#,
+        r#"error: `paths.vardir` is refused
+ --> test.toml:5:10
+  |
+5 | vardir = "/var/opt"
+  |          ^^^^^^^^^^ a folder of the system; purging the package would empty it
+  |
+  = help: name a folder of the brand's own, such as `/var/opt/acme-disco`"#,
+    );
+}
+
+#[test]
+fn binaries_behind_a_link() {
+    check(
+        r#"[brand]
+name = "acme"
+
+[paths]
+bindir = "/sbin"
+"#,
+        r#"error: `paths.bindir` is refused
+ --> test.toml:5:10
+  |
+5 | bindir = "/sbin"
+  |          ^^^^^^^ a folder behind a link on most systems
+  |
+  = help: write `/usr/sbin`"#,
+    );
+}
+
+#[test]
+fn a_binary_that_nodes_have() {
+    check(
+        r#"[brand]
+name = "acme"
+binary = "dpkg"
+"#,
+        r#"error: `brand.binary` is refused
+ --> test.toml:3:10
+  |
+3 | binary = "dpkg"
+  |          ^^^^^^ a name that something else on nodes or in cargo has
+  |
+  = help: name it after the brand, such as `acme-disco`"#,
+    );
+}
+
+#[test]
+fn an_address_that_is_none() {
+    check(
+        r#"[brand]
+name = "acme"
+url = "acme.example"
+"#,
+        r#"error: `brand.url` is refused
+ --> test.toml:3:7
+  |
+3 | url = "acme.example"
+  |       ^^^^^^^^^^^^^^ not a web address
+  |
+  = help: write one such as `https://acme.example/disco`"#,
+    );
+}
+
+#[test]
+fn a_universe_that_no_client_finds() {
+    check(
+        r#"[brand]
+name = "acme"
+
+[client]
+server = "universe.acme.example:873"
+"#,
+        r#"error: `client.server` is refused
+ --> test.toml:5:10
+  |
+5 | server = "universe.acme.example:873"
+  |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^ no universe that a client finds
+  |
+  = help: write `user@host` (rsync modules over ssh), `rsync://host[:port]` or an absolute directory"#,
+    );
+}
+
+#[test]
+fn a_status_file_for_which_everything_would_be_writable() {
+    check(
+        r#"[brand]
+name = "acme"
+
+[features]
+provisioning = true
+
+[provisioning]
+status_file = "/status.json"
+"#,
+        r#"error: `provisioning.status_file` is refused
+ --> test.toml:8:15
+  |
+8 | status_file = "/status.json"
+  |               ^^^^^^^^^^^^^^ a file in the root directory
+  |
+  = help: put it below `/run`, such as `/run/acme/status.json`"#,
+    );
+}
+
+#[test]
+fn one_crate_from_two_places() {
+    check(
+        r#"[brand]
+name = "acme"
+
+[features]
+provisioning = true
+
+[resolver]
+crate = "plug"
+path = "plug"
+
+[[agents]]
+crate = "plug"
+version = "1.2"
+"#,
+        r#"error: the crate `plug` comes from two places
+ --> test.toml
+  = help: say the same in [resolver] and in [[agents]], or give one of the crates another name"#,
+    );
+}
+
+#[test]
+fn values_that_are_too_long_and_text_that_ends_in_the_next_line() {
+    for (key, value, what) in [
+        ("summary", "x".repeat(1001), "longer than 1000 bytes"),
+        ("version", "1".repeat(65), "longer than 64 letters"),
+        ("release", "1".repeat(65), "not a release that rpm and deb both take"),
+        ("vendor", "ACME\\\\".to_owned(), "a text that ends with `\\`"),
+    ] {
+        let error = parsed(&format!("[brand]\nname = \"acme\"\n{key} = \"{value}\"\n")).unwrap_err();
+        let drawn = error.downcast_ref::<Refused>().unwrap().draw(false);
+        assert!(drawn.starts_with(&format!("error: `brand.{key}` is refused\n")), "{drawn}");
+        assert!(drawn.contains(what), "{drawn}");
+    }
 }

@@ -54,13 +54,14 @@ impl<'a> Resolution<'a> {
     fn spec(&self, entries: &'a DeTable<'a>) -> Spec {
         let mut file = TableReader::root(entries, self.problems);
         let brand = self.brand(file.table("brand"));
-        let paths = self.paths(file.table("paths"), &brand.binary);
+        let paths = self.paths(file.table("paths"), &brand);
         let features = self.features(file.table("features"));
         let client = self.client(file.table("client"));
         let security = self.security(file.table("security"), &features);
         let broker = self.broker(file.table("broker"));
         let resolver = self.resolver(file.table("resolver"), features.provisioning);
         let agents = self.agents(file.tables("agents"), features.provisioning);
+        self.refuse_other_origin(resolver.as_ref(), &agents);
         let mut warnings = Vec::new();
         let (provisioning, token) = self.provisioning(
             file.table("provisioning"),
@@ -114,7 +115,8 @@ impl<'a> Resolution<'a> {
         let binary = self.checked(binary, "brand.binary", checks::binary_name);
         let text = |table: &mut TableReader<'a>, key: &'static str| {
             let (value, dotted) = (table.string(key), format!("brand.{key}"));
-            self.checked(value, &dotted, checks::not_empty).unwrap_or_else(|| default_text(&dotted))
+            let check = if key == "url" { checks::url } else { checks::shown };
+            self.checked(value, &dotted, check).unwrap_or_else(|| default_text(&dotted))
         };
         let brand = Brand {
             binary: binary.unwrap_or_else(|| format!("{name}-disco")),
@@ -140,11 +142,12 @@ impl<'a> Resolution<'a> {
         brand
     }
 
-    fn paths(&self, mut table: TableReader<'a>, binary: &str) -> Paths {
+    fn paths(&self, mut table: TableReader<'a>, brand: &Brand) -> Paths {
+        let binary = brand.binary.as_str();
         let vardir =
             if binary == STOCK_BINARY { "/var/disco".to_owned() } else { format!("/var/lib/{binary}") };
         let mut spans = BTreeMap::new();
-        let mut path = |key: &'static str, default: String, check: fn(&str) -> Option<Fault>| {
+        let mut path = |key: &'static str, default: String, check: &dyn Fn(&str) -> Option<Fault>| {
             let value = table.string(key);
             if let Some(value) = &value {
                 spans.insert(key, value.span());
@@ -152,10 +155,10 @@ impl<'a> Resolution<'a> {
             self.checked(value, &format!("paths.{key}"), check).unwrap_or(default)
         };
         let paths = Paths {
-            bindir: path("bindir", default_text("paths.bindir"), checks::path),
-            etcdir: path("etcdir", format!("/etc/{binary}"), checks::own_folder),
-            vardir: path("vardir", vardir, checks::own_folder),
-            logdir: path("logdir", default_text("paths.logdir"), checks::path),
+            bindir: path("bindir", default_text("paths.bindir"), &checks::folder),
+            etcdir: path("etcdir", format!("/etc/{binary}"), &checks::own_folder),
+            vardir: path("vardir", vardir, &|state| checks::state_folder(state, [&brand.name, binary])),
+            logdir: path("logdir", default_text("paths.logdir"), &checks::folder),
         };
         table.finish();
         for (key, inside) in [("bindir", &paths.bindir), ("etcdir", &paths.etcdir), ("logdir", &paths.logdir)]
@@ -208,7 +211,7 @@ impl<'a> Resolution<'a> {
             self.checked(value, &dotted, check).unwrap_or_else(|| default_text(&dotted))
         };
         let client = Client {
-            server: text("server", |_| None),
+            server: text("server", checks::universe),
             rsync: text("rsync", checks::command),
             interval: text("interval", checks::interval),
             splay: text("splay", checks::time_span),
@@ -354,9 +357,9 @@ impl<'a> Resolution<'a> {
         }
         table.finish();
 
-        let checked_path = |value: Option<Spanned<String>>, key: &str| {
+        let checked_path = |value: Option<Spanned<String>>, key: &str, check: fn(&str) -> Option<Fault>| {
             let value = value.filter(|text| !text.get_ref().is_empty());
-            self.checked(value, key, checks::path).unwrap_or_default()
+            self.checked(value, key, check).unwrap_or_default()
         };
         let token = match secret {
             Some(reference) if features.provisioning => self.token(reference, brand, warnings),
@@ -371,9 +374,13 @@ impl<'a> Resolution<'a> {
             tls: flag(tls, "provisioning.tls"),
             ca: self.ca(ca),
             token: token.digest.clone(),
-            registration_data: checked_path(registration_data, "provisioning.registration_data"),
-            facts: checked_path(facts, "provisioning.facts"),
-            status_file: checked_path(status_file, "provisioning.status_file"),
+            registration_data: checked_path(
+                registration_data,
+                "provisioning.registration_data",
+                checks::path,
+            ),
+            facts: checked_path(facts, "provisioning.facts", checks::path),
+            status_file: checked_path(status_file, "provisioning.status_file", checks::status_file),
             agent: flag(agent, "provisioning.agent"),
             reprovision: flag(reprovision, "provisioning.reprovision"),
             shutdown: flag(shutdown, "provisioning.shutdown"),
