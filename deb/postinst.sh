@@ -6,7 +6,9 @@ configure)
     if [ -d /run/systemd/system ]; then
         systemctl daemon-reload || :
         if [ -n "$2" ]; then
-            systemctl try-restart {{restart_units}} || :
+            for unit in {{restart_units}}; do
+                systemctl try-restart "$unit" || :
+            done
         fi
     fi
     ;;

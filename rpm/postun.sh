@@ -2,6 +2,8 @@
 if [ -d /run/systemd/system ]; then
     systemctl daemon-reload || :
     if [ "$1" -ge 1 ]; then
-        systemctl try-restart {{restart_units}} || :
+        for unit in {{restart_units}}; do
+            systemctl try-restart "$unit" || :
+        done
     fi
 fi

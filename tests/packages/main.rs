@@ -383,7 +383,7 @@ fn a_deb_installs_upgrades_and_purges() {
     assert_eq!(in_node(&node, "stat -c '%a' /opt/acme/etc/disco/server.conf"), "600\n");
     assert_eq!(
         in_node(&node, "cat /root/systemctl.log"),
-        "daemon-reload\ntry-restart acme-disco-dance.timer acme-disco-server.service\n"
+        "daemon-reload\ntry-restart acme-disco-server.service\n"
     );
 
     in_node(&node, "rm /root/systemctl.log; dpkg --remove acme-disco");
@@ -459,7 +459,7 @@ fn an_rpm_installs_upgrades_and_erases() {
     assert_eq!(fs::read_to_string(root.join(&CONFIG[1..])).unwrap(), EDITED);
     assert_eq!(
         told(),
-        "daemon-reload\ndaemon-reload\ntry-restart acme-disco-dance.timer acme-disco-server.service\n",
+        "daemon-reload\ndaemon-reload\ntry-restart acme-disco-server.service\n",
         "an upgrade continues what runs and disables nothing"
     );
 
