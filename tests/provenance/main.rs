@@ -158,6 +158,43 @@ fn another_binary_than_that_in_the_packages_is_found() {
     );
 }
 
+/// A package whose scripts were exchanged by somebody who made all digests anew: the spec finds it.
+#[test]
+fn a_package_with_another_script_is_found_by_its_spec() {
+    let (scratch, folder) = copy();
+    let spec = built::project().unwrap().join("examples/acme.toml");
+    let against_spec = || {
+        let mut verify = built::xtask().unwrap();
+        verify.arg("verify").arg(&folder).arg("--spec").arg(&spec).output().unwrap()
+    };
+    let output = against_spec();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+
+    let deb = built::one_file(&folder, ".deb").unwrap();
+    let line = "dpkg-deb -R \"$1\" tree && echo 'touch /root/been-here' >> tree/DEBIAN/postinst && \
+                dpkg-deb -Zxz --root-owner-group -b tree \"$1\"";
+    let mut repack = Command::new("sh");
+    repack.args(["-c", line, "sh"]).arg(&deb).current_dir(scratch.path());
+    let output = repack.output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    state_again(&folder);
+    let name = deb.file_name().unwrap().to_string_lossy().into_owned();
+    let said = text(&against_spec().stderr);
+    let expected =
+        format!("{name}: is another package than this project makes of acme.toml and the binary beside it\n");
+    assert!(said.contains(&expected), "{said}");
+
+    fs::remove_file(&deb).unwrap();
+    let sums = fs::read_to_string(folder.join("SHA256SUMS")).unwrap();
+    assert!(sums.contains(&name), "{sums}");
+    let mut statement = json(&folder.join("provenance.json"));
+    statement["subject"].as_array_mut().unwrap().retain(|subject| subject["name"] != name.as_str());
+    fs::write(folder.join("provenance.json"), statement.to_string()).unwrap();
+    state_again(&folder);
+    let said = text(&against_spec().stderr);
+    assert!(said.contains(&format!("{name}: is missing, and acme.toml asks for it\n")), "{said}");
+}
+
 #[test]
 fn the_statement_names_sources_and_results() {
     let folder = built::dist("acme").unwrap();

@@ -189,6 +189,9 @@ impl Agent {
     pub(crate) fn signed(&self, folder: &Path) -> PathBuf {
         let signing = format!("{{ agent = \"{}\" }}", self.fingerprint);
         succeeded("cargo xtask rebrand", &self.packaging(&signing, folder));
+        let mut verify = built::xtask().unwrap();
+        verify.arg("verify").arg(folder.join("acme")).arg("--spec").arg(folder.join("acme.toml"));
+        succeeded("cargo xtask verify", &verify.output().unwrap());
         built::one_file(&folder.join("acme"), ".rpm").unwrap()
     }
 

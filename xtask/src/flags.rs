@@ -192,7 +192,7 @@ pub(crate) struct Verify {
     /// Folder of a brand, such as dist/acme
     #[arg(required = true, value_name = "DIR")]
     pub(crate) folder: Vec<PathBuf>,
-    /// The spec that the binary must have been built from
+    /// The spec that the binary must have been built from, and of which the packages must come out again
     #[arg(long, value_name = "FILE")]
     pub(crate) spec: Option<PathBuf>,
 }

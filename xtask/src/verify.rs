@@ -2,7 +2,10 @@
 //!
 //! Digests against the list, the list against the folder, the provenance statement against both, the crates that the
 //! binary lists against the SBOM, what the binary says about itself against `buildinfo.json` and the statement, and the
-//! binary and the SBOM in every package against those beside it. All that is wrong is told, each with its file.
+//! binary and the SBOM in every package against those beside it; with a spec, whole packages against those that come out
+//! a second time. All that is wrong is told, each with its file.
+
+mod packages;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,16 +23,17 @@ use crate::build::{self, BUILDINFO};
 use crate::dist::SUMS;
 use crate::elf::{Glibc, Linkage, Machine};
 use crate::flags;
+use crate::packages::{Content, Manual};
 use crate::project::Project;
 use crate::spec::{Spec, sha256_hex};
-use crate::{sbom, statement};
+use crate::{licences, sbom, statement};
 
 /// Looks at every folder that the command line names.
 pub(crate) fn run(project: &Project, arguments: &flags::Verify) -> Result<()> {
     let spec = arguments.spec.as_deref().map(|path| build::load(project, path)).transpose()?;
     let mut bad = 0;
     for folder in &arguments.folder {
-        let problems = Look::at(folder).and_then(|look| look.all(spec.as_ref()))?;
+        let problems = Look::at(folder).and_then(|look| look.all(project, spec.as_ref()))?;
         for problem in &problems {
             eprintln!("error: {}: {problem}", folder.display());
         }
@@ -85,7 +89,7 @@ impl<'a> Look<'a> {
         Ok(look)
     }
 
-    fn all(mut self, spec: Option<&Spec>) -> Result<Vec<String>> {
+    fn all(mut self, project: &Project, spec: Option<&Spec>) -> Result<Vec<String>> {
         self.sums();
         let said = self.statement();
         if !self.problems.is_empty() {
@@ -96,6 +100,12 @@ impl<'a> Look<'a> {
         let alone = said.binaries.len() == 1;
         for output in &said.binaries {
             self.binary(output, &said, alone, spec)?;
+        }
+        // Made of another spec it would be another package in every respect.
+        if let (Some(spec), true) = (spec, self.problems.is_empty()) {
+            for output in &said.binaries {
+                self.packages_again(project, output, alone, spec)?;
+            }
         }
         Ok(self.problems)
     }
@@ -266,6 +276,51 @@ impl<'a> Look<'a> {
         for only in bills.difference(&binarys) {
             self.problems.push(format!("{name}: has what {binary} does not list: {only}"));
         }
+    }
+
+    /// Makes the packages of a binary again and compares them, if there are any.
+    fn packages_again(
+        &mut self,
+        project: &Project,
+        output: &statement::Output,
+        alone: bool,
+        spec: &Spec,
+    ) -> Result<()> {
+        let file = output.file.as_str();
+        let binary = &self.files[file];
+        let Some(machine) = Machine::of_triple(&output.triple) else { return Ok(()) };
+        let ends = [format!("_{}.deb", machine.deb()), format!(".{}.rpm", machine.rpm())];
+        let found: BTreeMap<&str, &[u8]> = self
+            .files
+            .iter()
+            .filter(|(name, _)| ends.iter().any(|end| name.ends_with(end)))
+            .map(|(name, content)| (name.as_str(), content.as_slice()))
+            .collect();
+        // Only the binary itself writes the manual that packages bring. Of two targets of one machine each has some.
+        let twins = spec.targets.iter().filter(|target| target.machine() == Some(machine)).count();
+        if found.is_empty() || twins != 1 || !crate::packages::runs_here(binary) {
+            return Ok(());
+        }
+        let beside = |name| build::beside(name, file, alone);
+        let (Some(bill), Some(licences)) =
+            (self.files.get(&beside(sbom::FILE_NAME)), self.files.get(&beside(licences::FILE_NAME)))
+        else {
+            return Ok(());
+        };
+        let date = self.commit_time(&beside(BUILDINFO));
+        let epoch = project.source_date_epoch(date)?;
+        let manual = Manual::of(project, binary, |program| Command::new(program))?;
+        let content = Content { binary, bill, licences, manual };
+        let differences = packages::differences(project, spec, &output.target, &content, epoch, &found)?;
+        self.problems.extend(differences);
+        Ok(())
+    }
+
+    /// Time of the commit that a binary says it was built from, in seconds since 1970.
+    fn commit_time(&self, name: &str) -> Option<u32> {
+        let info: Value = serde_json::from_slice(self.files.get(name)?).ok()?;
+        let time: jiff::Timestamp = info["build"]["git_date"].as_str()?.parse().ok()?;
+        time.as_second().try_into().ok()
     }
 
     /// Compares what packages bring with what lies beside them; they tell their machine by their names.
