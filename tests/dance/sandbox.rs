@@ -185,3 +185,19 @@ fn a_file_far_longer_than_the_disk_costs_what_is_in_it() {
     let again = lab.acme(&["dance", "--noop", "--detailed-exitcodes"]);
     assert_eq!(again.code, 0, "{again:#?}");
 }
+
+#[test]
+fn a_mark_of_a_user_s_overlay_is_an_attribute_like_others() {
+    let universe = Universe::empty().unwrap();
+    let mark = "perl -e '$n = \"user.overlay.opaque\"; $p = $ARGV[0]; $v = \"y\"; exit(syscall(188, $p, $n, $v, 1, 0) ? 1 : 0)'";
+    universe.add("marks/scripts/1.sh", &format!("{mark} /var && {mark} /srv\n")).unwrap();
+    let lab = Lab::with(universe);
+    for mode in [&["dance", "--noop"][..], &["dance"]] {
+        let run = lab.acme(mode);
+        assert_eq!(run.code, 0, "{run:#?}");
+        let changes: Vec<&str> = run.stdout.lines().filter(|line| line.contains(" file: /")).collect();
+        let of =
+            |path| format!("info: File: file: {path} : Modified : attributes=[? => user.overlay.opaque=79]");
+        assert_eq!(changes, [of("/srv"), of("/var")], "{run:#?}");
+    }
+}

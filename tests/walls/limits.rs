@@ -133,3 +133,34 @@ fn a_daemon_that_a_live_script_leaves_in_the_sandbox_is_ended_and_named() {
     assert_eq!(ended.code, 0, "{ended:#?}");
     assert_eq!(lab.shell("ls /etc/made"), "/etc/made\n");
 }
+
+#[test]
+fn a_script_that_takes_back_its_own_output_holds_up_nobody() {
+    let thief = "exec perl -MFcntl -e 'sysopen R, \"/proc/self/fd/1\", O_RDONLY | O_NONBLOCK; $end = time + 2; \
+                 while (time < $end) { for (1 .. 200) { syswrite STDOUT, \"x\"; sysread R, $b, 10 } } sleep 600'";
+    let (_, ended) = run_away(thief, &[("time", "4s")], &["--noop"]);
+    assert_named(&ended, "time", "more than 4s");
+}
+
+#[test]
+fn descriptors_and_long_words_that_callers_pass_stay_with_nobody() {
+    let passing = r#"perl -e '
+        for (1 .. 400) {
+            socket S, 1, 5, 0; connect S, pack "S a108", 1, "/var/disco/run/calls" or die;
+            $b = "x"; $iov = pack "P Q", $b, 1; $c = pack "Q i10", 48, 1, 1, (0) x 8;
+            $m = pack "Q Q P Q P Q Q", 0, 0, $iov, 1, $c, 48, 0;
+            syscall(46, fileno S, $m, 0) == 1 or die $!; sysread S, $b, 1; close S }
+        print "passed\n"'"#;
+    let (_, ended) = run_away(passing, &[], &["--noop"]);
+    assert_eq!(ended.code, 0, "{ended:#?}");
+    assert!(ended.stdout.contains("\npassed\n") && ended.stdout.contains("\nafter\n"), "{}", ended.stdout);
+
+    let talking = r#"perl -e '
+        $call = sprintf "{\"held\":{\"argv\":[\"x\"],\"directory\":\"%s\",\"told\":true},\"behind\":\"\",\"now\":false,\"exact\":true}", "D" x 4000;
+        for (1 .. 100) {
+            socket S, 1, 5, 0; connect S, pack "S a108", 1, "/var/disco/run/calls" or die;
+            syswrite S, $call; sysread S, $b, 9; close S }
+        sleep 600'"#;
+    let (_, ended) = run_away(talking, &[("output", "100K")], &["--noop"]);
+    assert_named(&ended, "output", "more than 100K");
+}

@@ -18,6 +18,7 @@ use crate::disco::changes::{
     Change, HostPath, Identity, ScanError, View, attributes, is_number_of, mark_implied, names_of,
 };
 use crate::disco::sandbox::Sandbox;
+use crate::disco::sandbox::probe::Rights;
 
 /// What was found at a path the last time; no change if both sides looked the same.
 #[derive(Debug)]
@@ -361,12 +362,13 @@ fn entries_in(directory: &Path) -> Result<Vec<(OsString, FileType)>, ScanError> 
 
 /// Whether a directory of an upper layer hides the live one of the same name: opaque, or moved here from elsewhere.
 fn is_replaced(upper: &Path) -> Result<bool, ScanError> {
-    // A user's noop has the mark among the user's attributes. Where a script set that one itself, the directory is only
-    // compared with more care than it needs.
-    for opaque in ["trusted.overlay.opaque", "user.overlay.opaque"] {
-        if xattr::get(upper, opaque).map_err(unreadable(upper))?.is_some_and(|value| value == b"y") {
-            return Ok(true);
-        }
+    // A user's overlay has its marks among the user's attributes, where root's has what scripts set.
+    let (opaque, redirect) = match Rights::own() {
+        Rights::Root => ("trusted.overlay.opaque", "trusted.overlay.redirect"),
+        Rights::User => ("user.overlay.opaque", "user.overlay.redirect"),
+    };
+    if xattr::get(upper, opaque).map_err(unreadable(upper))?.is_some_and(|value| value == b"y") {
+        return Ok(true);
     }
-    Ok(xattr::get(upper, "trusted.overlay.redirect").map_err(unreadable(upper))?.is_some())
+    Ok(xattr::get(upper, redirect).map_err(unreadable(upper))?.is_some())
 }

@@ -22,6 +22,9 @@ use crate::disco::sandbox::shadow::{Answer, Call};
 /// Most callers at a time; each is a process that waits for its answer.
 const MOST: usize = 64;
 
+/// Longest path that the kernel takes, and with it the longest working directory.
+const LONGEST_PATH: usize = 4096;
+
 fn address() -> io::Result<UnixAddr> {
     Ok(UnixAddr::new(&Path::new(RUNTIME_DIR).join("calls"))?)
 }
@@ -104,8 +107,12 @@ impl Calls {
     pub(super) fn answer(&mut self, number: usize, watch: &mut dyn FnMut(Activity<'_>)) -> usize {
         let Some(caller) = self.callers.get_mut(number).and_then(Option::take) else { return 0 };
         // What does not parse is no call. A caller that does not read its answer is on its own.
-        let Ok(Some((call, _))) = caller.receive::<Call>() else { return 0 };
-        let said = call.held.argv.iter().map(|word| word.len() + 1).sum();
+        let Ok(call) = caller.receive_alone::<Call>() else { return 0 };
+        if call.held.argv.is_empty() || call.held.directory.len() > LONGEST_PATH {
+            return 0;
+        }
+        let words = call.held.argv.iter().chain([&call.held.directory, &call.behind]);
+        let said = words.map(|word| word.len() + 1).sum();
         let (answer, stdout, stderr) = self.judge(call, watch);
         if caller.send(&answer, &[]).is_ok() {
             for bytes in [stdout, stderr].iter().filter(|bytes| !bytes.is_empty()) {

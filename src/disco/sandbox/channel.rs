@@ -147,6 +147,11 @@ impl Channel {
         Ok(())
     }
 
+    /// Waits for one document of somebody who is not to pass descriptors; the kernel closes those that come beside it.
+    pub(super) fn receive_alone<T: DeserializeOwned>(&self) -> io::Result<T> {
+        Ok(serde_json::from_slice(&self.receive_bytes()?)?)
+    }
+
     /// Waits for one document; `None` once the other end is closed.
     pub(super) fn receive<T: DeserializeOwned>(&self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
         let mut buffer = vec![0; PACKET];

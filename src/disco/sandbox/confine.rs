@@ -101,21 +101,26 @@ const NAMESPACE_FLAGS: &[libc::c_int] = &[
     libc::CLONE_NEWCGROUP,
 ];
 
-/// Terminal requests that type on somebody else's behalf.
+/// Requests that type on somebody else's behalf.
 const TYPING_IOCTLS: &[u64] = &[libc::TIOCSTI, libc::TIOCLINUX];
+
+/// Requests that make the host load a module: line disciplines, bridges, virtual networks.
+const LOADING_IOCTLS: &[u64] = &[libc::TIOCSETD, 0x8940, 0x8941, 0x8982, 0x8983, 0x89a0, 0x89a1];
 
 /// Socket families that stay inside the sandbox's own network. Any other one reaches hypervisors, kernel crypto or raw
 /// links, or makes the host load a module.
 const FAMILIES: &[libc::c_int] = &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
 
-/// Netlink protocols that belong to the sandbox's own network. Others, such as audit, speak with the kernel as a whole.
-const NETLINK_PROTOCOLS: &[libc::c_int] = &[
-    libc::NETLINK_ROUTE,
-    libc::NETLINK_SOCK_DIAG,
-    libc::NETLINK_NETFILTER,
-    libc::NETLINK_KOBJECT_UEVENT,
-    libc::NETLINK_GENERIC,
-];
+/// Netlink protocols that belong to the sandbox's own network. Others, such as audit, speak with the kernel as a whole, or
+/// make it load a module for whatever family they name.
+const NETLINK_PROTOCOLS: &[libc::c_int] =
+    &[libc::NETLINK_ROUTE, libc::NETLINK_NETFILTER, libc::NETLINK_KOBJECT_UEVENT];
+
+/// Types of sockets that no family has of which every kernel knows; asking for one makes the host load a module.
+const ODD_TYPES: std::ops::RangeInclusive<u64> = 4..=15;
+
+/// The bits of a socket's type; flags are above.
+const TYPE_BITS: u64 = 0xf;
 
 /// Internet protocols that every kernel has; asking for another one makes the host load a module.
 const INTERNET_PROTOCOLS: &[libc::c_int] =
@@ -142,7 +147,8 @@ impl Confinement {
         let namespaces = NAMESPACE_FLAGS.iter().map(|&flag| flag as u64);
         refused
             .insert(libc::SYS_clone, rules(0, namespaces.map(|flag| (SeccompCmpOp::MaskedEq(flag), flag)))?);
-        let ioctls = TYPING_IOCTLS.iter().map(|&request| (SeccompCmpOp::Eq, request));
+        let ioctls = TYPING_IOCTLS.iter().chain(LOADING_IOCTLS);
+        let ioctls = ioctls.map(|&request| (SeccompCmpOp::Eq, request));
         refused.insert(libc::SYS_ioctl, rules(1, ioctls)?);
         // The first process sees that the others end, and needs its own limits for it.
         refused.insert(libc::SYS_prlimit64, vec![rule(&[(0, SeccompCmpOp::Eq, 1)])?]);
@@ -156,16 +162,26 @@ impl Confinement {
             conditions.extend(other_than(2, protocols));
             rule(&conditions)
         };
-        let sockets = vec![
+        let mut sockets = vec![
             rule(&other_than(0, FAMILIES))?,
             of_family(libc::AF_NETLINK, NETLINK_PROTOCOLS)?,
             // Raw sockets may name any protocol, and need a capability that nobody inside has.
             of_family(libc::AF_INET, INTERNET_PROTOCOLS)?,
             of_family(libc::AF_INET6, INTERNET_PROTOCOLS)?,
         ];
+        for family in [libc::AF_INET, libc::AF_INET6] {
+            for odd in ODD_TYPES {
+                let family = (0, SeccompCmpOp::Eq, family as u64);
+                sockets.push(rule(&[family, (1, SeccompCmpOp::MaskedEq(TYPE_BITS), odd)])?);
+            }
+        }
+        let pairs = vec![rule(&[(0, SeccompCmpOp::Ne, libc::AF_UNIX as u64)])?];
         // What a kernel without them says, so programs go on without.
-        let unknown_sockets =
-            filter(BTreeMap::from([(libc::SYS_socket, sockets)]), libc::EPROTONOSUPPORT, arch)?;
+        let unknown_sockets = filter(
+            BTreeMap::from([(libc::SYS_socket, sockets), (libc::SYS_socketpair, pairs)]),
+            libc::EPROTONOSUPPORT,
+            arch,
+        )?;
 
         // The flags of clone3 lie behind a pointer; without it the C library falls back to clone.
         let missing = filter(BTreeMap::from([(libc::SYS_clone3, Vec::new())]), libc::ENOSYS, arch)?;
@@ -177,13 +193,18 @@ impl Confinement {
         let which = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, core);
         let changed =
             SeccompRule::new(vec![which.map_err(io::Error::other)?, by_pointer.map_err(io::Error::other)?]);
+        // A socket that lingers keeps whoever closes it waiting, and that is the client if a caller passes it there. Where
+        // nobody is at the other end of a network, nothing is lost without.
+        let level = (1, SeccompCmpOp::Eq, libc::SOL_SOCKET as u64);
+        let lingering = rule(&[level, (2, SeccompCmpOp::Eq, libc::SO_LINGER as u64)])?;
         let kept = BTreeMap::from([
+            (libc::SYS_setsockopt, vec![lingering]),
             (libc::SYS_prlimit64, vec![changed.map_err(io::Error::other)?]),
             (libc::SYS_setrlimit, vec![rule(&[(0, SeccompCmpOp::Eq, core)])?]),
         ]);
-        let core_limit = filter(kept, 0, arch)?;
+        let pretended = filter(kept, 0, arch)?;
 
-        let mut filters = vec![core_limit, unknown_sockets, missing, refusing];
+        let mut filters = vec![pretended, unknown_sockets, missing, refusing];
         filters.extend(foreign_interface());
         Ok(Confinement { filters })
     }

@@ -93,6 +93,10 @@ impl Sandbox {
         let failed = process("make a pipe to");
         let (out_reader, out_writer) = io::pipe().map_err(&failed)?;
         let (err_reader, err_writer) = io::pipe().map_err(&failed)?;
+        // A program may read its own output: what was there when the wait ended need not be there any more.
+        for reader in [&out_reader, &err_reader] {
+            rustix::io::ioctl_fionbio(reader, true).map_err(|errno| failed(errno.into()))?;
+        }
         let written = match output {
             OutputUse::Shown => with_output(program, out_writer.as_fd()).and_then(|told| told.in_memory()),
             OutputUse::Captured => program.in_memory(),
