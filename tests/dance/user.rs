@@ -20,7 +20,16 @@ fn universe() -> Universe {
     let script = "sed -i s/Debian/Ours/ /etc/issue\nrm /etc/debian_version\nln -s issue /etc/link\nmkdir -m 700 /etc/made\n\
                   echo new > /etc/made/new\nchmod 600 /etc/hosts\nmv /etc/issue.net /etc/made/moved\n\
                   echo more >> /etc/placed/file\nrm -r /etc/skel; mkdir /etc/skel; echo other > /etc/skel/other\n\
-                  touch -d 2001-01-01 /etc/profile\n";
+                  touch -d 2001-01-01 /etc/profile\n\
+                  mkdir -p /etc/closed/below; echo in > /etc/closed/below/file; chmod 000 /etc/closed/below /etc/closed\n\
+                  chmod 0600 /etc/init.d\n";
+    // A list of access as setfacl writes it (d:u::rwx,d:g::r-x,d:o::rwx), and a capability as setcap does.
+    let attributes = r#"perl -e '
+        mkdir "/etc/listed"; open F, ">/etc/listed/program"; print F 1; close F;
+        ($p, $n, $v) = ("/etc/listed", "system.posix_acl_default", pack "VvvVvvVvvV", 2, 1, 7, ~0, 4, 5, ~0, 32, 7, ~0);
+        syscall(188, $p, $n, $v, length $v, 0) == 0 or die "no list: $!";
+        ($p, $n, $v) = ("/etc/listed/program", "security.capability", pack "V5", 0x2000001, 0x2000, 0, 0, 0);
+        syscall(188, $p, $n, $v, length $v, 0) == 0 or die "no capability: $!"'"#;
     for (path, content) in [
         ("a-1/files/etc/placed/file", "placed\n"),
         ("a-1/files/etc/motd", "hello\n"),
@@ -32,6 +41,7 @@ fn universe() -> Universe {
         ("b-1/templates/opt/made.conf", "cat /etc/placed/file\n"),
         ("b-1/templates/etc/login.defs", "echo nothing\n"),
         ("b-1/scripts/1.sh", script),
+        ("b-1/scripts/3.sh", attributes),
         ("b-1/scripts/2.sh", "service web restart\nid -u\ncat /proc/self/uid_map > /dev/null\n"),
     ] {
         universe.add(path, content).unwrap();
@@ -55,9 +65,16 @@ fn a_noop_of_a_user_reports_what_that_of_root_reports_and_leaves_nothing_behind(
         by_user.normal().lines().filter(|line| !line.starts_with(note)).map(str::to_owned).collect();
     assert_eq!(said.len() + 1, by_user.normal().lines().count(), "{by_user:#?}");
     assert_eq!(said.join("\n"), by_root.normal().trim_end());
-    for line in
-        ["/srv/deep/er/file : Created", "/etc/skel/other : Created", "/usr/share/there/file : Modified"]
-    {
+    for line in [
+        "/srv/deep/er/file : Created",
+        "/etc/skel/other : Created",
+        "/usr/share/there/file : Modified",
+        "/etc/closed/below/file : Created",
+        "/etc/init.d : Modified",
+        "/etc/listed : Created",
+        "security.capability=",
+        "system.posix_acl_default=",
+    ] {
         assert!(by_root.stdout.contains(line), "{line:?} is not in {}", by_root.stdout);
     }
     let (old, new) = (before, files(&lab));

@@ -85,14 +85,32 @@ fn as_root_would_leave(mut after: Entry, before: Option<&Entry>) -> Entry {
         after.ids = (user, group);
         (after.owner, after.group) = (owner_name(user), group_name(group));
     }
-    let of_the_system = |name: &str| !name.starts_with("user.");
-    after.attributes.retain(|name, _| !of_the_system(name));
+    // Lists of access and capabilities are there only if a script set them, or a file of the caller's had them before.
+    let can_be_set = |name: &str| {
+        ["user.", "system.posix_acl_"].iter().any(|start| name.starts_with(start)) || name == CAPABILITY
+    };
+    after.attributes.retain(|name, _| can_be_set(name));
+    if let Some(value) = after.attributes.get_mut(CAPABILITY) {
+        *value = without_namespace(value);
+    }
     for (name, value) in before.iter().flat_map(|before| &before.attributes) {
-        if of_the_system(name) {
-            after.attributes.insert(name.clone(), value.clone());
+        if !name.starts_with("user.") {
+            after.attributes.entry(name.clone()).or_insert_with(|| value.clone());
         }
     }
     after
+}
+
+const CAPABILITY: &str = "security.capability";
+
+/// Capabilities of a file as root sets them. In a user namespace the kernel adds who is root there, and says so in the
+/// version, the highest byte of the first word (linux/capability.h).
+fn without_namespace(hex: &str) -> String {
+    const WORDS: std::ops::Range<usize> = 8..40;
+    match (hex.get(..6), hex.get(6..8), hex.get(WORDS)) {
+        (Some(flags), Some("03"), Some(sets)) => format!("{flags}02{sets}"),
+        _ => hex.to_owned(),
+    }
 }
 
 /// An entry, and its content if it is short enough to be shown.

@@ -5,9 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
-use std::fs::{self, FileType, Metadata};
+use std::fs::{self, FileType, Metadata, Permissions};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -56,13 +56,16 @@ impl Scanner {
                 names: BTreeMap::new(),
                 shared: BTreeMap::new(),
                 new_tree: None,
+                opened: OpenedUp::default(),
             };
             for layer in sandbox.layers() {
                 let walk = Walk { merged: &merged, upper: layer.upper(), at: layer.at.clone() };
                 pass.visit(&walk, Path::new(""))?;
                 pass.finish(&walk, &layer.work().join("index"))?;
             }
-            Ok((pass.found, pass.several, pass.moved.finish()))
+            let read = pass.moved.finish();
+            drop(pass.opened);
+            Ok((pass.found, pass.several, read))
         })?;
         for (moved, change) in read {
             let change = change?;
@@ -106,7 +109,38 @@ struct Pass<'scope, 'env, 'known> {
     /// The directory seen last that is none on the host. All below it is new, even where a link of the host has its name
     /// and leads to something.
     new_tree: Option<PathBuf>,
+    opened: OpenedUp,
 }
+
+/// Directories of a user's noop that a script closed even for their owner, who is the caller: open until this is dropped.
+/// Root needs none.
+#[derive(Debug, Default)]
+struct OpenedUp(Vec<(PathBuf, Metadata)>);
+
+impl OpenedUp {
+    /// Opens a directory of the merged view, if need be, and tells what it is without that.
+    fn open(&mut self, merged: &Path) -> Result<Metadata, ScanError> {
+        let metadata = fs::symlink_metadata(merged).map_err(unreadable(merged))?;
+        if Rights::own() == Rights::User && metadata.mode() & OWNERS != OWNERS {
+            let open = Permissions::from_mode(metadata.mode() | OWNERS);
+            fs::set_permissions(merged, open).map_err(unreadable(merged))?;
+            self.0.push((merged.to_owned(), metadata.clone()));
+        }
+        Ok(metadata)
+    }
+}
+
+impl Drop for OpenedUp {
+    fn drop(&mut self) {
+        // Those below first: the way to them is still open.
+        for (merged, metadata) in self.0.iter().rev() {
+            let _ = fs::set_permissions(merged, metadata.permissions());
+        }
+    }
+}
+
+/// What an owner needs to look into a directory.
+const OWNERS: u32 = 0o700;
 
 /// A file that has several names in the merged view.
 #[derive(Debug)]
@@ -177,8 +211,9 @@ impl Pass<'_, '_, '_> {
     fn visit(&mut self, walk: &Walk<'_>, relative: &Path) -> Result<(), ScanError> {
         let (live, upper) = (walk.live(relative), walk.upper.join(relative));
         let metadata = fs::symlink_metadata(&upper).map_err(unreadable(&upper))?;
+        let shown = self.opened.open(&walk.merged(&live))?;
         if is_replaced(&upper)? {
-            return self.compare_trees(walk, &live);
+            return self.compare_trees(walk, &live, &shown);
         }
         self.compare(walk, &live, Some(&metadata))?;
         // What the directory knows of an entry spares looking at most of them here.
@@ -202,10 +237,9 @@ impl Pass<'_, '_, '_> {
     }
 
     /// Compares a whole directory of the merged view with the live one.
-    fn compare_trees(&mut self, walk: &Walk<'_>, live: &Path) -> Result<(), ScanError> {
+    fn compare_trees(&mut self, walk: &Walk<'_>, live: &Path, metadata: &Metadata) -> Result<(), ScanError> {
         let merged = walk.merged(live);
-        let metadata = fs::symlink_metadata(&merged).map_err(unreadable(&merged))?;
-        self.compare(walk, live, Some(&metadata))?;
+        self.compare(walk, live, Some(metadata))?;
         let mut names: BTreeSet<OsString> = names_in(&merged)?.into_iter().collect();
         if !self.is_new(live) {
             names.extend(names_in(live)?);
@@ -213,7 +247,10 @@ impl Pass<'_, '_, '_> {
         for name in names {
             let (live, merged) = (live.join(&name), merged.join(&name));
             match fs::symlink_metadata(&merged) {
-                Ok(metadata) if metadata.is_dir() => self.compare_trees(walk, &live)?,
+                Ok(metadata) if metadata.is_dir() => {
+                    self.opened.open(&merged)?;
+                    self.compare_trees(walk, &live, &metadata)?;
+                }
                 Ok(metadata) => self.compare(walk, &live, Some(&metadata))?,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => self.compare(walk, &live, None)?,
                 Err(error) => return Err(unreadable(&merged)(error)),

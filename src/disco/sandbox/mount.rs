@@ -346,6 +346,8 @@ fn mount_proc(root: &Path) -> Result<(), MountError> {
         let ceiling = at.join("sys/kernel/pid_max");
         std::fs::write(&ceiling, MOST_PROCESSES).map_err(io_failed("write", &ceiling))?;
     }
+    // A setting of the ipc namespace, and so the sandbox's own. Before Linux 6.2 a user cannot change it.
+    let _ = std::fs::write(at.join("sys/kernel/shmall"), MOST_SHARED_PAGES);
     for part in PROC_READ_ONLY.iter().map(|part| at.join(part)).filter(|part| part.exists()) {
         bind_read_only(&part, &part, MsFlags::MS_NODEV)?;
     }
@@ -359,6 +361,9 @@ fn mount_proc(root: &Path) -> Result<(), MountError> {
     }
     Ok(())
 }
+
+/// Pages of shared memory of System V, a quarter of a GiB: no process holds them, so ending processes frees none.
+const MOST_SHARED_PAGES: &str = "65536";
 
 /// Process numbers of a noop, beyond which the kernel starts no process: whatever a script does before the client's watch
 /// sees it, most of the machine's numbers are left to the machine.
