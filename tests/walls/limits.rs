@@ -82,6 +82,27 @@ fn a_script_that_fills_the_disk_is_ended() {
 }
 
 #[test]
+fn space_that_no_name_leads_to_is_counted() {
+    // Filled by read(2) into the mapping: nothing but the mapping leads to the file any more.
+    let mapped = "exec perl -e 'open F, \"+>\", \"/srv/f\"; unlink \"/srv/f\"; truncate F, 100 << 20; \
+                  $at = syscall 9, 0, 100 << 20, 3, 1, fileno F, 0; close F; open Z, \"</dev/zero\"; \
+                  syscall 0, fileno Z, $at, 100 << 20; sleep 600'";
+    let deep = "cd /srv; d=$(printf 'd%.0s' {1..200}); for _ in {1..25}; do mkdir $d; cd -P $d; done; \
+                head -c 100M /dev/zero > f; sleep 600";
+    for script in [mapped, deep] {
+        let universe = Universe::empty().unwrap();
+        universe.add("a-runaway/scripts/1.sh", &format!("#!/bin/bash\n{script}\n")).unwrap();
+        let lab = Lab::on_disk(universe);
+        for (limit, value) in [("scratch", "20M"), ("time", "90s")] {
+            assert_eq!(lab.acme(&["param", "set", &format!("disco/limits/{limit}"), value]).code, 0);
+        }
+        let ended = lab.acme(&["dance", "--noop"]);
+        let all = format!("{}{}", ended.stdout, ended.stderr);
+        assert!(all.contains("failed: ") && all.contains("disco/limits/scratch"), "{all}");
+    }
+}
+
+#[test]
 fn a_script_that_eats_memory_is_ended() {
     for script in
         ["exec perl -e '$x .= \"x\" x 1000000 while 1'", "exec dd if=/dev/zero of=/dev/shm/filled bs=1M"]

@@ -203,7 +203,13 @@ impl Counted {
     fn tree(&mut self, top: &Path) {
         let mut waiting = vec![top.to_owned()];
         while let Some(directory) = waiting.pop() {
-            for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+            let entries = fs::read_dir(&directory);
+            if entries.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::ENAMETOOLONG)) {
+                // Nobody can tell what lies there, and no run with such a tree comes to a good end.
+                self.bytes = u64::MAX / 2;
+                return;
+            }
+            for entry in entries.into_iter().flatten().flatten() {
                 let Ok(found) = entry.metadata() else { continue };
                 self.add(&found);
                 if found.is_dir() {
@@ -213,9 +219,10 @@ impl Counted {
         }
     }
 
-    /// Files that have no name any more take their space until the last process lets go of them.
+    /// Files that have no name any more take their space until the last process lets go of them, open or mapped.
     fn unlinked_files_of(&mut self, pid: Pid) {
-        for entry in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
+        let held = ["fd", "map_files"].map(|held| fs::read_dir(format!("/proc/{pid}/{held}")));
+        for entry in held.into_iter().flatten().flatten().flatten() {
             if let Ok(found) = fs::metadata(entry.path())
                 && found.is_file()
                 && found.nlink() == 0
