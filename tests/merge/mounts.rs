@@ -132,3 +132,59 @@ fn hard_links_of_the_lower_layer_of_a_root_that_is_an_overlay() {
     assert_eq!(back.code, 0, "{back:#?}");
     assert_eq!(see(&merged), before);
 }
+
+#[test]
+fn the_root_of_a_file_system_keeps_its_attributes_and_what_is_new_in_it_inherits_from_it() {
+    let lab = lab("echo x > /srv/t/new; mkdir /srv/t/made; echo x > /srv/t/old/new", true);
+    let set = r#"use strict; my ($p, $n, $v) = ("/srv/t", "system.posix_acl_default",
+        pack "VvvVvvVvvVvvVvvV", 2, 1, 7, ~0, 2, 5, 1234, 4, 5, ~0, 16, 7, ~0, 32, 0, ~0);
+        syscall(188, $p, $n, $v, length $v, 0) == 0 or die "$!"; ($n, $v) = ("user.kept", "k");
+        syscall(188, $p, $n, $v, length $v, 0) == 0 or die "$!";"#;
+    lab.node.write("/root/set.pl", set, 0o644).unwrap();
+    lab.shell("mkdir -p /srv/t; mount -t tmpfs -o mode=755 t /srv/t; mkdir /srv/t/old; perl /root/set.pl");
+    let before = look(&lab);
+    assert!(before.iter().any(|line| line.contains("posix_acl_default")), "{before:#?}");
+    let tried = lab.acme(&["try", "--", "true"]);
+    assert!(tried.code == 0 && !tried.stdout.contains("/srv/t"), "{tried:#?}");
+    let live = lab.acme(&["dance"]);
+    assert!(live.code == 0 && !live.stdout.contains("/srv/t : "), "{live:#?}");
+    let merged = tree::without_times(&look(&lab));
+    assert_eq!(lab.acme(&["rollback"]).code, 0);
+    tree::assert_same(&look(&lab), &before);
+    // As if the script had run on the host.
+    lab.shell("umask 022; echo x > /srv/t/new; mkdir /srv/t/made; echo x > /srv/t/old/new");
+    let native: Vec<_> = tree::without_times(&look(&lab));
+    let of_run = |line: &&String| !line.contains("-undo");
+    assert_eq!(
+        merged.iter().filter(of_run).collect::<Vec<_>>(),
+        native.iter().filter(of_run).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn a_new_file_that_has_the_number_of_one_of_the_host_by_chance_is_another_one() {
+    // The upper layer lies in memory, and counts its files from the beginning.
+    let script = "#!/usr/bin/python3
+import os
+wanted = int(open('/root/number').read())
+while True:
+    open('/srv/t/x', 'w').write('new\\n')
+    number = os.stat('/srv/t/x').st_ino
+    if number >= wanted: break
+    os.unlink('/srv/t/x')
+assert number == wanted, (number, wanted)
+os.rename('/srv/t/x', '/srv/t/a')
+";
+    let universe = Universe::empty().unwrap();
+    universe.add("m-1/scripts/1.py", script).unwrap();
+    let lab = Lab::on_disk(universe);
+    lab.shell(&format!(
+        "mount -t tmpfs -o mode=700 s {STATE}; mkdir -p /srv/t; mount -t tmpfs t /srv/t
+         python3 -c \"import os
+for i in range(3000): open('/srv/t/x', 'w'); os.unlink('/srv/t/x')\"
+         cd /srv/t; echo old > a; ln a b; stat -c %i a > /root/number"
+    ));
+    let live = lab.acme(&["dance"]);
+    assert!(live.code == 0 && live.stdout.contains("/srv/t/a : Modified"), "{live:#?}");
+    assert_eq!(lab.shell("cat /srv/t/a /srv/t/b; stat -c %h /srv/t/a"), "new\nold\n1\n");
+}

@@ -22,12 +22,13 @@ pub struct Show {
     pub secrets: Secrets,
 }
 
-/// Reads both sides of a path; none if they look the same.
+/// Reads both sides of a path; none if they look the same. With `same_file`, both sides are one file.
 pub(super) fn look_closely(
     live: &Path,
     before: Option<&Metadata>,
     merged: &Path,
     after: Option<&Metadata>,
+    same_file: bool,
     show: Show,
 ) -> Result<Option<Change>, ScanError> {
     let device = before.map(MetadataExt::dev).or_else(|| {
@@ -45,9 +46,7 @@ pub(super) fn look_closely(
         };
         (entry, content)
     });
-    let mut same_file = false;
     if let (Some((before, _)), Some((after, _))) = (&before, &after) {
-        same_file = before.identity.is_same_file(after.identity);
         // An equal copy is no change, unless it parted the file from its other names.
         let names_count = before.names > 1 || after.names > 1;
         if before.looks_like(after) && (same_file || !names_count || before.is_directory()) {
@@ -177,7 +176,10 @@ pub fn compare_look(live: &Path, look: &Look) -> Result<Option<Change>, ScanErro
 
 /// Compares what lies at a path of the host with what would take its place from `instead`; none if they look the same.
 pub fn compare(live: &Path, instead: &Path) -> Result<Option<Change>, ScanError> {
-    look_closely(live, look_at(live)?.as_ref(), instead, look_at(instead)?.as_ref(), Show::default())
+    let (before, after) = (look_at(live)?, look_at(instead)?);
+    let file = |found: &Metadata| (found.dev(), found.ino());
+    let same_file = before.as_ref().map(file) == after.as_ref().map(file);
+    look_closely(live, before.as_ref(), instead, after.as_ref(), same_file, Show::default())
 }
 
 /// What lies at a path; none: nothing. Where the way to it leads over a link, it is another path's.

@@ -96,15 +96,11 @@ impl Identity {
     pub(crate) fn of(metadata: &Metadata) -> Self {
         Identity { inode: metadata.ino(), changed: (metadata.ctime(), metadata.ctime_nsec()) }
     }
-
-    /// Whether two inodes are one, of which the second was seen through an overlay.
-    pub(super) fn is_same_file(self, merged: Identity) -> bool {
-        is_number_of(self.inode, merged.inode)
-    }
 }
 
-/// Whether an inode of the host has this number in an overlay: that keeps the number and adds which layer it is from in
-/// the upper bits (overlayfs documentation, "Inode properties").
+/// Whether an inode of the host may have this number in an overlay: that keeps the number and adds which layer it is from
+/// in the upper bits, in a way that only it knows (overlayfs documentation, "Inode properties"). A new file of the upper
+/// layer may have the number by chance.
 pub(super) fn is_number_of(inode: u64, merged: u64) -> bool {
     const NUMBER: u64 = u64::MAX >> 8;
     inode & NUMBER == merged & NUMBER
@@ -263,8 +259,7 @@ fn kept(
         Err(error) => return Err(error),
     };
     for name in names {
-        let of_an_overlay: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
-        if view == View::Live && of_an_overlay.iter().any(|books| name.as_bytes().starts_with(books)) {
+        if view == View::Live && is_of_an_overlay(&name) {
             continue;
         }
         if let Some(value) = value(&name)? {
@@ -272,6 +267,12 @@ fn kept(
         }
     }
     Ok(found)
+}
+
+/// Whether an overlay keeps its books in an attribute.
+pub(crate) fn is_of_an_overlay(name: &OsStr) -> bool {
+    let books: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
+    books.iter().any(|books| name.as_bytes().starts_with(books))
 }
 
 /// The flags of a file or directory that keep it from being changed. Where they cannot be asked for, there are none.

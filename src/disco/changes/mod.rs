@@ -14,12 +14,13 @@ use self::entry::is_number_of;
 pub use self::entry::{
     APPEND_ONLY, Attributes, Entry, IMMUTABLE, Identity, ScanError, View, attributes, hex, protection,
 };
-pub(crate) use self::entry::{names_in, read_entry};
+pub(crate) use self::entry::{is_of_an_overlay, names_in, read_entry};
 pub(crate) use self::names::names_of;
 pub(crate) use self::path::escape;
 pub use self::path::{HostPath, unescape};
 pub use self::scan::Scanner;
 use crate::disco::diff::Content;
+use crate::disco::secrets;
 
 /// One path that differs from the live system.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -66,6 +67,12 @@ impl Change {
             (Some(_), None) => Kind::Deleted,
             (Some(_), Some(_)) => Kind::Modified,
         }
+    }
+
+    /// Whether the content is for nobody to see.
+    pub(crate) fn is_secret(&self) -> bool {
+        let sides = [&self.before, &self.after];
+        secrets::is_known(&self.path.0) || sides.into_iter().flatten().any(Entry::is_secret)
     }
 }
 

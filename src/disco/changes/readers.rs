@@ -22,6 +22,8 @@ pub(super) struct Moved {
     pub(super) merged: PathBuf,
     pub(super) before: Option<Metadata>,
     pub(super) after: Option<Metadata>,
+    /// Whether both sides are one file.
+    pub(super) same_file: bool,
 }
 
 /// A path that was read, and what came of it; none: both sides look the same.
@@ -89,8 +91,8 @@ impl<'scope, 'env> Readers<'scope, 'env> {
 fn read_all(queue: &Mutex<Receiver<Few<Moved>>>, show: Show) -> Vec<Few<Read>> {
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
     let read = |moved: Moved| {
-        let change =
-            look_closely(&moved.live, moved.before.as_ref(), &moved.merged, moved.after.as_ref(), show);
+        let Moved { live, merged, before, after, same_file } = &moved;
+        let change = look_closely(live, before.as_ref(), merged, after.as_ref(), *same_file, show);
         (moved, change.map(|change| change.map(Box::new)))
     };
     let few = |few: Few<Moved>| Few { number: few.number, paths: few.paths.into_iter().map(read).collect() };

@@ -10,6 +10,7 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Duration;
 
 use crate::disco::changes::compare::Show;
 use crate::disco::changes::entry::{names_in, unreadable};
@@ -19,6 +20,10 @@ use crate::disco::changes::{
 };
 use crate::disco::sandbox::Sandbox;
 use crate::disco::sandbox::probe::Rights;
+
+/// How long a time of status change may stand still: so long a file can be changed again without a sign of it. Kernels
+/// before 6.13 count these times in ticks, of 10 ms at most.
+const TICK: Duration = Duration::from_millis(20);
 
 /// What was found at a path the last time; no change if both sides looked the same.
 #[derive(Debug)]
@@ -46,6 +51,8 @@ impl Scanner {
     /// # Errors
     /// The first path that could not be read, on the live side or in the merged view.
     pub fn scan(&mut self, sandbox: &Sandbox) -> Result<Vec<Change>, ScanError> {
+        let settled = jiff::Timestamp::now() - TICK;
+        let settled = (settled.as_second(), i64::from(settled.subsec_nanosecond()));
         let merged = sandbox.root_path();
         let (mut found, several, read) = thread::scope(|scope| {
             let mut pass = Pass {
@@ -71,7 +78,11 @@ impl Scanner {
             let change = change?;
             found.extend(change.as_deref().cloned());
             let states = (moved.before.as_ref().map(Identity::of), moved.after.as_ref().map(Identity::of));
-            self.known.insert(moved.live, Known { states, change });
+            if [states.0, states.1].into_iter().flatten().all(|state| state.changed < settled) {
+                self.known.insert(moved.live, Known { states, change });
+            } else {
+                self.known.remove(&moved.live);
+            }
         }
         found.sort_by(|a, b| a.path.cmp(&b.path));
         mark_implied(&mut found);
@@ -175,7 +186,8 @@ impl Pass<'_, '_, '_> {
         self.visit_other_names(walk, index, &left)?;
         self.shared = BTreeMap::new();
         for ((_, inode), names) in std::mem::take(&mut self.names) {
-            let was = left.values().find(|file| is_number_of(file.before.ino(), inode));
+            let is_it = |file: &&Shared| is_number_of(file.before.ino(), inode) && walk.is_of_host(&names[0]);
+            let was = left.values().find(is_it);
             self.several.push(Several { names, was: was.map(|file| file.touched[0].clone()) });
         }
         Ok(())
@@ -289,6 +301,10 @@ impl Pass<'_, '_, '_> {
                 }
             }
         }
+        let same_file = match (&before, after) {
+            (Some(before), Some(after)) => is_number_of(before.ino(), after.ino()) && walk.is_of_host(live),
+            _ => false,
+        };
         if let Some(after) = after.filter(|after| !after.is_dir() && after.nlink() > 1) {
             let names = self.names.entry((after.dev(), after.ino())).or_default();
             names.push(live.to_owned());
@@ -298,15 +314,14 @@ impl Pass<'_, '_, '_> {
             let unseen = || Shared { before: before.clone(), touched: Vec::new(), lost: false };
             let shared = self.shared.entry(file).or_insert_with(unseen);
             shared.touched.push(live.to_owned());
-            let is_same = |after: &Metadata| Identity::of(before).is_same_file(Identity::of(after));
-            shared.lost |= !after.is_some_and(is_same);
+            shared.lost |= !same_file;
         }
         let states = (before.as_ref().map(Identity::of), after.map(Identity::of));
         match self.known.get(live) {
             Some(known) if known.states == states => self.found.extend(known.change.as_deref().cloned()),
             _ => {
                 let (live, merged) = (live.to_owned(), walk.merged(live));
-                self.moved.read(Moved { live, merged, before, after: after.cloned() });
+                self.moved.read(Moved { live, merged, before, after: after.cloned(), same_file });
             }
         }
         Ok(())
@@ -370,6 +385,17 @@ impl Walk<'_> {
     fn live(&self, relative: &Path) -> PathBuf {
         // Joining nothing would leave a slash at the end of the mount point's own path.
         if relative.as_os_str().is_empty() { self.at.clone() } else { self.at.join(relative) }
+    }
+
+    /// Whether what the merged view has at a path of the host is something of the host: as it is there, or a copy of it,
+    /// of which the upper layer knows where it came from.
+    fn is_of_host(&self, live: &Path) -> bool {
+        let upper = self.upper.join(live.strip_prefix(&self.at).unwrap_or(live));
+        // Nobody copied the root of a layer, and a user's overlay cannot always keep where something came from.
+        live == self.at
+            || Rights::own() == Rights::User
+            || upper.symlink_metadata().is_err()
+            || xattr::get(&upper, "trusted.overlay.origin").is_ok_and(|origin| origin.is_some())
     }
 
     /// A path of the host in the merged view. No component of it is a link: the walk went through directories.

@@ -14,6 +14,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{chdir, pivot_root};
 
 use crate::disco::Mode;
+use crate::disco::changes::is_of_an_overlay;
 use crate::disco::sandbox::mountinfo::{self, Mount};
 use crate::disco::sandbox::plan::{
     DEVICES, Extra, Found, Layer, MountPlan, PROC_HIDDEN, PROC_READ_ONLY, RUNTIME_DIR, RunDirs, Step,
@@ -160,6 +161,8 @@ fn mount_overlay(
         lowers.push(open_path(&layer.at)?);
     }
     user::fill_upper(layer)?;
+    // Last: what is made in a directory inherits from its list of access.
+    copy_labels(&layer.at, &layer.upper())?;
     let upper = open_path(&layer.upper())?;
     let work = open_path(&layer.work())?;
     // Descriptors instead of paths: a mount point may hold the characters that separate options.
@@ -265,7 +268,7 @@ fn fill_extra(layer: &Layer, client: &Path) -> Result<(), MountError> {
             }
         }
     }
-    Ok(())
+    copy_labels(&layer.at, &extra)
 }
 
 /// Makes a directory and its parents in the extra layer. They carry the attributes of the live ones, because the
@@ -305,11 +308,16 @@ pub(super) fn copy_file(live: &Path, copy: &Path) -> Result<(), MountError> {
     modified.map_err(io_failed("set the time of the copy of", live))
 }
 
+/// Gives a copy the attributes of a live path, and none but those: it may have inherited a list of access.
 fn copy_labels(from: &Path, to: &Path) -> Result<(), MountError> {
-    for name in xattr::list(from).into_iter().flatten() {
-        if let Ok(Some(value)) = xattr::get(from, &name)
-            && !name.as_bytes().starts_with(b"trusted.overlay.")
-        {
+    let wanted: Vec<_> =
+        xattr::list(from).into_iter().flatten().filter(|name| !is_of_an_overlay(name)).collect();
+    let inherited = xattr::list(to).into_iter().flatten().filter(|name| !wanted.contains(name));
+    for name in inherited.filter(|name| name.as_bytes().starts_with(b"system.posix_acl_")) {
+        xattr::remove(to, &name).map_err(io_failed("take an inherited list of access from", to))?;
+    }
+    for name in wanted {
+        if let Ok(Some(value)) = xattr::get(from, &name) {
             let set = xattr::set(to, &name, &value);
             if has_all_ids() {
                 set.map_err(io_failed("label", to))?;
