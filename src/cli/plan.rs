@@ -9,6 +9,7 @@ use crate::Appliance;
 use crate::cli::error::CommandError;
 use crate::cli::output::{Lines, answer};
 use crate::cli::{exit, state};
+use crate::disco::noise::Noise;
 use crate::disco::params::NodeName;
 use crate::disco::plan::{self, ApplyError, Applying, Plan, PlanError};
 use crate::disco::report::{HeldBackBy, Run};
@@ -62,7 +63,9 @@ pub(super) fn run(appliance: &Appliance, arguments: &Arguments) -> Result<u8, Co
     let binary = appliance.brand.binary;
     match &arguments.command {
         Command::Show { plan, no_diff, json } => {
-            let plan = Plan::open(plan).map_err(|error| with_hint(error, binary))?;
+            let etcdir = std::path::Path::new(appliance.brand.paths.etcdir);
+            let noise = Noise::read(&etcdir.join("noise.d"))?;
+            let plan = Plan::open(plan, &noise).map_err(|error| with_hint(error, binary))?;
             show(&plan, *no_diff, *json)
         }
         Command::Apply { plan, node, json } => apply(appliance, plan, node.as_deref(), *json),

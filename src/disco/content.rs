@@ -25,7 +25,7 @@ pub(crate) fn read(mut file: &File, length: u64) -> io::Result<(String, Option<V
         let mut content = Vec::with_capacity(length as usize + 1);
         // What grows meanwhile is not read for ever.
         file.take(LONGEST_TEXT + 1).read_to_end(&mut content)?;
-        return Ok((hex(&Md5::digest(&content)), Some(content)));
+        return Ok((digest(&content), Some(content)));
     }
     if length >= MAY_BE_HOLLOW {
         return Ok((format!("~{}", hex(&digest_of_blocks(file, length)?)), None));
@@ -39,6 +39,11 @@ pub(crate) fn read(mut file: &File, length: u64) -> io::Result<(String, Option<V
         }
         digest.update(&buffer[..read]);
     }
+}
+
+/// The digest of a content that is short enough to be shown.
+pub(crate) fn digest(content: &[u8]) -> String {
+    hex(&Md5::digest(content))
 }
 
 fn digest_of_blocks(file: &File, length: u64) -> io::Result<[u8; 16]> {

@@ -124,6 +124,7 @@ fn a_forged_plan_is_refused_by_name_and_writes_nowhere() {
         &|head| head["binary"] = json!("other-disco"),
         &["is for the binary other-disco, and this is acme-disco"],
     );
+    try_with(&|head| head["before"][0] = json!(0), &["what it carries of /etc/new.d does not fit its entry"]);
     lab.assert_unchanged(&before);
 
     // A way that became a link on the host is not followed.
@@ -195,4 +196,47 @@ fn a_plan_has_nothing_executed_but_what_this_host_puts_off_by_plain_names() {
     let applied = lab.acme(&["plan", "apply", PLAN]);
     assert_eq!(applied.code, 0, "{applied:#?}");
     assert_eq!(lab.shell("cat /etc/merged; ls /root"), "x\ntoday.plan\n", "{applied:#?}");
+}
+
+#[test]
+fn what_a_forged_plan_says_of_its_contents_is_not_believed() {
+    let universe = Universe::empty().unwrap();
+    let script = "#!/bin/sh\nmkdir -p /srv/made/deep\necho evil >> /srv/made/deep/file\necho evil >> /srv/changed\nrm /srv/gone\n";
+    universe.add("m-1/scripts/1.sh", script).unwrap();
+    let lab = Lab::with(universe);
+    lab.shell("echo good | tee /srv/changed > /srv/gone");
+    assert_eq!(lab.acme(&["dance", "--noop", "--out", PLAN]).code, 0);
+    let whole = std::fs::read(lab.node.path(PLAN)).unwrap();
+    let honest = lab.acme(&["plan", "show", PLAN]).stdout;
+    for line in [
+        "/srv/changed : Modified",
+        "\n1a2\n> evil\n",
+        "/srv/made/deep/file : Created",
+        "\n0a1\n> evil\n",
+        "\n1d0\n< good\n",
+    ] {
+        assert!(honest.contains(line), "{line:?} is not in {honest}");
+    }
+    let forged = forge(&whole, &|head| {
+        for change in head["run"]["changes"].as_array_mut().unwrap() {
+            change["noise"] = json!(true);
+            change["implied"] = json!(true);
+            change["content"] = json!({"is": "text", "text": "1a2\n> harmless\n"});
+        }
+    });
+    std::fs::write(lab.node.path("/root/forged"), &forged).unwrap();
+    let shown = lab.acme(&["plan", "show", "/root/forged"]);
+    assert_eq!(shown.stdout, honest);
+    let applied = lab.acme(&["plan", "apply", "/root/forged"]);
+    assert!(applied.code == 0 && applied.stdout.contains("\n1a2\n> evil\n"), "{applied:#?}");
+    assert!(applied.stdout.contains("/srv/made/deep/file : Created"), "{applied:#?}");
+
+    // What it carries of the old content is what the host must have.
+    let at = forged.windows(5).rposition(|bytes| bytes == b"good\n").unwrap();
+    let mut other = forged.clone();
+    other[at..at + 5].copy_from_slice(b"evil\n");
+    let other = forge(&other, &|_| {});
+    std::fs::write(lab.node.path("/root/forged"), other).unwrap();
+    lab.acme(&["plan", "show", "/root/forged"])
+        .failed_with(&["what it carries for /srv/", "is not what it shows"]);
 }

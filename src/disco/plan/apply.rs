@@ -11,6 +11,7 @@ use crate::disco::ending::{self, EndingError};
 use crate::disco::history::{History, HistoryError};
 use crate::disco::lock::{Lock, LockError};
 use crate::disco::merge::{self, MergeError, Source};
+use crate::disco::noise::{Noise, NoiseError};
 use crate::disco::params::NodeName;
 use crate::disco::plan::check::check_host;
 use crate::disco::plan::{Plan, PlanError, failed};
@@ -54,6 +55,9 @@ pub enum ApplyError {
     /// The lists of commands of this host.
     #[error(transparent)]
     Commands(#[from] CommandListError),
+    /// The lists of noise of this host.
+    #[error(transparent)]
+    Noise(#[from] NoiseError),
     /// The changes could not be put on the host.
     #[error("nothing was merged")]
     Merge(#[source] MergeError),
@@ -74,7 +78,7 @@ pub fn apply(request: &Applying<'_>, watch: Watch<'_>) -> Result<Run, ApplyError
         left.execute(&Host::here().map_err(EndingError::Host)?, watch)?;
     }
     let commands = Commands::read(&request.etcdir.join("commands.d"))?;
-    let mut plan = Plan::open(request.plan)?;
+    let mut plan = Plan::open(request.plan, &Noise::read(&request.etcdir.join("noise.d"))?)?;
     check_owner(&plan, request)?;
     let history = History::of(&request.vardir);
     let scratch = Scratch::make(&request.vardir)?;

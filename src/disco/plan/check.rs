@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Component, Path};
 
 use crate::disco::changes::{Change, Entry, View, names_in, read_entry};
+use crate::disco::plan::contents::length_before;
 use crate::disco::plan::{Moved, Plan, PlanError, State, failed};
 
 /// Checks a plan by itself: every path is one of a host, none leads through another one of the plan that is no
@@ -14,6 +15,14 @@ pub(super) fn check_paths(plan: &Plan) -> Result<(), PlanError> {
     let changes = &plan.head().run.changes;
     if plan.states().len() != changes.len() {
         return Err(plan.refuse("it has not one state for each change"));
+    }
+    let carried = &plan.head().before;
+    if carried.len() != changes.len() {
+        return Err(plan.refuse("it does not say for each change what it carries"));
+    }
+    if let Some(number) = (0..changes.len()).find(|at| carried[*at] != length_before(&changes[*at])) {
+        let path = &changes[number].path;
+        return Err(plan.refuse(format!("what it carries of {path} does not fit its entry")));
     }
     let mut directories: BTreeMap<&Path, bool> = BTreeMap::new();
     let mut last: Option<&Path> = None;
@@ -41,7 +50,9 @@ pub(super) fn check_paths(plan: &Plan) -> Result<(), PlanError> {
         }
         let fits = match (&change.after, state) {
             (None, State::Gone) => change.before.is_some(),
-            (Some(after), State::Data { size, data, .. }) => after.is_file() && data_fits(*size, data),
+            (Some(after), State::Data { size, data, .. }) => {
+                after.is_file() && after.size == *size && data_fits(*size, data)
+            }
             (Some(after), State::Plain(_)) => !after.is_file() && is_kind(after),
             (Some(after), State::Link(first)) => {
                 *first < number
@@ -162,10 +173,16 @@ fn differs(before: Option<&Entry>, live: Option<&Entry>) -> Option<&'static str>
         (None, None) => None,
         (None, Some(_)) => Some("was not there"),
         (Some(_), None) => Some("is gone"),
-        (Some(before), Some(live)) if before.looks_like(live) => None,
+        (Some(before), Some(live))
+            if before.looks_like(live) && (!before.is_file() || before.size == live.size) =>
+        {
+            None
+        }
         (Some(before), Some(live)) => Some(match () {
             () if before.mode & libc::S_IFMT != live.mode & libc::S_IFMT => "has another type",
-            () if before.md5 != live.md5 => "has another content",
+            () if before.md5 != live.md5 || before.is_file() && before.size != live.size => {
+                "has another content"
+            }
             () if before.target != live.target => "leads elsewhere",
             () if before.ids != live.ids => "has another owner",
             () if before.mode != live.mode => "has another mode",

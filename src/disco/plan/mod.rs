@@ -4,19 +4,23 @@
 //! disco.plan.v1\n               names the format
 //! length of the head            8 bytes, little endian
 //! head                          JSON: who made it, the run, how each new state is put together
-//! contents                      of regular files, in the order of the changes, without their holes
+//! contents                      of regular files, in the order of the changes, without their holes; then what those held
+//!                               before of which the differences are shown
 //! SHA-256                       32 bytes over everything before
 //! ```
 //!
 //! The digest finds damage, not malice: who can write the file can write the digest. So everything in a plan is checked
-//! as if it came from the network, what is extracted is compared with what `show` shows, and the host with what the run
-//! saw before anything is merged. Of the commands that the noop held back, those are executed after the merge that the lists
+//! as if it came from the network. What is shown is made of what it carries: the differences inside files, what counts as
+//! noise and what needs no line of its own are told by the reader's program, never by the plan. What is extracted is
+//! compared with that, and the host with what the run saw before anything is merged. Of the commands that the noop held back, those are executed after the merge that the lists
 //! of this host put off, and that are made of plain names.
 //!
-//! * `write.rs` saves, `read.rs` opens and extracts, `check.rs` looks for what must not be, `apply.rs` merges.
+//! * `write.rs` saves, `read.rs` opens and extracts, `check.rs` looks for what must not be, `contents.rs` shows what
+//!   differs inside files, `apply.rs` merges.
 
 mod apply;
 mod check;
+mod contents;
 mod read;
 mod write;
 
@@ -54,6 +58,8 @@ pub struct Head {
     pub run: Run,
     /// For each change how its new state is put together.
     states: Vec<State>,
+    /// For each change the length of what the file held before, where that is carried.
+    before: Vec<Option<u64>>,
     /// Times of the directories that hold changes and are none themselves.
     #[serde(default)]
     around: BTreeMap<HostPath, Times>,

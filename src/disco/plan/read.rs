@@ -14,8 +14,10 @@ use nix::sys::time::TimeSpec;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::disco::changes::{Change, Entry, HostPath, View, read_entry, unescape};
+use crate::disco::changes::{Change, Entry, HostPath, View, mark_implied, read_entry, unescape};
+use crate::disco::noise::Noise;
 use crate::disco::plan::check::check_paths;
+use crate::disco::plan::contents;
 use crate::disco::plan::{DIGEST, Head, PlanError, SCHEMA, State, Times, failed};
 
 /// A plan whose checksum is right and whose head makes sense.
@@ -30,11 +32,11 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Opens a plan and checks it, without a look at this host.
+    /// Opens a plan and checks it, without a look at this host but for what counts as noise here.
     ///
     /// # Errors
     /// It is no plan, truncated, altered, or says what cannot be.
-    pub fn open(path: &Path) -> Result<Plan, PlanError> {
+    pub fn open(path: &Path, noise: &Noise) -> Result<Plan, PlanError> {
         let mut file = File::options()
             .read(true)
             .custom_flags(libc::O_NONBLOCK)
@@ -67,7 +69,7 @@ impl Plan {
         let head = understand(path, &text);
         // A file that was cut short fails both; that it was cut is the better word.
         if let Ok(head) = &head
-            && contents.saturating_add(length_of_contents(&head.states)).saturating_add(DIGEST) > found.len()
+            && contents.saturating_add(length_of_contents(head)).saturating_add(DIGEST) > found.len()
         {
             return Err(truncated("contents are missing"));
         }
@@ -78,13 +80,24 @@ impl Plan {
         if digest != written {
             return Err(PlanError::Altered { path: path.to_owned() });
         }
-        let plan = Plan { path: path.to_owned(), file, head: head?, contents, digest };
-        let whole = contents + length_of_contents(&plan.head.states) + DIGEST;
+        let mut plan = Plan { path: path.to_owned(), file, head: head?, contents, digest };
+        let whole = contents + length_of_contents(&plan.head) + DIGEST;
         if whole != found.len() {
             return Err(plan.refuse("it is longer than its contents"));
         }
         check_paths(&plan)?;
-        Ok(plan)
+        mark_implied(&mut plan.head.run.changes);
+        noise.mark(&mut plan.head.run.changes);
+        let shown = contents::show(&mut plan.head, &plan.file, contents);
+        match shown.map_err(failed("read the plan", path))? {
+            None => Ok(plan),
+            Some(number) => Err(plan.carries_something_else(number)),
+        }
+    }
+
+    fn carries_something_else(&self, number: usize) -> PlanError {
+        let path = &self.head.run.changes[number].path;
+        self.refuse(format!("what it carries for {path} is not what it shows"))
     }
 
     /// Where it lies.
@@ -152,19 +165,19 @@ impl Plan {
             let read = read_entry(&at, &found, 0, View::Live);
             let (made, _) = read.map_err(|error| failed("look at", &at)(io::Error::other(error)))?;
             if !is_what_it_shows(&made, after) {
-                lied = Some(change.path.clone());
+                lied = Some(number);
                 break;
             }
         }
-        if let Some(path) = lied {
-            return Err(self.refuse(format!("what it carries for {path} is not what it shows")));
+        if let Some(number) = lied {
+            return Err(self.carries_something_else(number));
         }
         self.check_unchanged()
     }
 
     fn check_unchanged(&mut self) -> Result<(), PlanError> {
         let read = |error| failed("read the plan", &self.path)(error);
-        let length = self.contents + length_of_contents(&self.head.states);
+        let length = self.contents + length_of_contents(&self.head);
         self.file.rewind().map_err(read)?;
         let now = digest_of(&mut self.file, length).map_err(read)?;
         if now == self.digest { Ok(()) } else { Err(PlanError::Altered { path: self.path.clone() }) }
@@ -208,12 +221,13 @@ fn digest_of(file: &mut File, length: u64) -> io::Result<[u8; DIGEST as usize]> 
     }
 }
 
-fn length_of_contents(states: &[State]) -> u64 {
-    let data = states.iter().filter_map(|state| match state {
+fn length_of_contents(head: &Head) -> u64 {
+    let data = head.states.iter().filter_map(|state| match state {
         State::Data { data, .. } => Some(data),
         _ => None,
     });
-    data.flatten().fold(0, |sum: u64, (_, length)| sum.saturating_add(*length))
+    let lengths = data.flatten().map(|(_, length)| *length);
+    lengths.chain(head.before.iter().flatten().copied()).fold(0, u64::saturating_add)
 }
 
 fn understand(path: &Path, text: &[u8]) -> Result<Head, PlanError> {

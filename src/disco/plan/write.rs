@@ -11,6 +11,9 @@ use nix::unistd::Whence;
 use sha2::{Digest, Sha256};
 
 use crate::disco::changes::{Change, HostPath};
+use crate::disco::content;
+use crate::disco::diff::Content;
+use crate::disco::plan::contents::length_before;
 use crate::disco::plan::{Head, PlanError, SCHEMA, State, Times, failed};
 use crate::disco::report::Run;
 
@@ -48,7 +51,11 @@ pub(crate) fn save(out: &Path, maker: (&str, &str), run: &Run, merged: &Path) ->
     }
     let around = times_around(&run.changes, source)?;
     let (binary, version) = (maker.0.to_owned(), maker.1.to_owned());
-    let head = Head { schema: SCHEMA.to_owned(), binary, version, run: run.clone(), states, around };
+    let before = run.changes.iter().map(length_before).collect();
+    let mut run = run.clone();
+    // Whoever opens the plan makes it of the contents.
+    run.changes.iter_mut().for_each(|change| change.content = Content::Same);
+    let head = Head { schema: SCHEMA.to_owned(), binary, version, run, states, before, around };
     let beside = beside(out);
     let written = write_all(&beside, &head, source).and_then(|()| {
         fs::rename(&beside, out).map_err(failed("put in place", out))?;
@@ -157,10 +164,28 @@ fn write_all(beside: &Path, head: &Head, source: impl Fn(&Change) -> PathBuf) ->
             }
         }
     }
+    let carried = head.run.changes.iter().zip(&head.before).filter(|(_, length)| length.is_some());
+    for (change, _) in carried {
+        let path = &change.path.0;
+        let old = content_before(path, change).map_err(failed("save what was in", path))?;
+        to.write_all(&old).map_err(failed("write", beside))?;
+    }
     let digest = to.digest.finalize();
     let mut file = to.to;
     let done = file.write_all(&digest).and_then(|()| file.flush()).and_then(|()| file.get_ref().sync_all());
     done.map_err(failed("write", beside))
+}
+
+/// What a file of the host holds, if that still is what the run saw.
+fn content_before(path: &Path, change: &Change) -> io::Result<Vec<u8>> {
+    let file = open(path)?;
+    let (digest, content) = content::read(&file, file.metadata()?.len())?;
+    match content {
+        Some(content) if change.before.as_ref().is_some_and(|before| before.md5 == Some(digest)) => {
+            Ok(content)
+        }
+        _ => Err(io::Error::other("it changed on the host meanwhile")),
+    }
 }
 
 /// Writes and digests what is written.
