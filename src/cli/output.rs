@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use crate::cli::error::CommandError;
 use crate::cli::exit;
 use crate::cli::progress::Progress;
+use crate::disco::changes::HostPath;
 use crate::disco::changes::{APPEND_ONLY, Change, Entry, IMMUTABLE, Kind};
 use crate::disco::dance::Event;
 use crate::disco::deferred::Deferred;
@@ -78,6 +79,21 @@ impl Lines {
         }
     }
 
+    fn recovered(&mut self, Recovered { run, how, because, spared, lost }: &Recovered) {
+        let why = because.as_ref().map_or(String::new(), |why| format!(", because: {why}"));
+        let what = format!("Recovered : the merge of run {run} was interrupted; it was {how}{why}");
+        self.say(if because.is_some() { "warning" } else { "info" }, &what);
+        for path in spared {
+            let path = HostPath(path.clone());
+            self.say("warning", &format!("Recovered : {path} is left as it is: somebody changed it since"));
+        }
+        for mount in lost {
+            let mount = HostPath(mount.clone());
+            let what = format!("what the merge did on the file system of {mount} is gone with it");
+            self.say("warning", &format!("Recovered : {what}"));
+        }
+    }
+
     /// One event of a dance.
     pub(super) fn event(&mut self, event: &Event<'_>) {
         match event {
@@ -86,11 +102,7 @@ impl Lines {
             Event::Discovered { module, by } => {
                 self.say("info", &format!("Discovered dependency : {module} (required by {by})"));
             }
-            Event::Recovered { recovered: Recovered { run, how, because } } => {
-                let why = because.as_ref().map_or(String::new(), |why| format!(", because: {why}"));
-                let what = format!("Recovered : the merge of run {run} was interrupted; it was {how}{why}");
-                self.say(if because.is_some() { "warning" } else { "info" }, &what);
-            }
+            Event::Recovered { recovered } => self.recovered(recovered),
             Event::Note { text } => self.say("warning", text),
             Event::Processing { module } => self.say("info", &format!("Processing {module}")),
             Event::Output { line, .. } => self.own_line(line),

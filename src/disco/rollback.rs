@@ -59,9 +59,16 @@ pub fn rollback(mode: Mode, vardir: &Path, watch: Watch<'_>) -> Result<RolledBac
     for change in undoable.changes.iter().filter(|change| !change.implied) {
         watch(Event::Changed { change });
     }
+    let lost = undoable.lost.into_iter().map(|mount| {
+        let mount = HostPath(mount);
+        format!("what run {} did on the file system of {mount} is gone with it", undoable.run)
+    });
+    let notes: Vec<String> = lost.collect();
+    notes.iter().for_each(|text| watch(Event::Note { text }));
     let node = history.run(undoable.run)?.map(|run| run.node).unwrap_or_default();
     let mut run = Run::begin(history.next_number_after(undoable.run)?, mode, &node);
     run.changes = undoable.changes;
+    run.notes = notes;
     if mode == Mode::Live {
         let (undoing, began) = (Instant::now(), started.elapsed().as_secs_f64());
         for path in merge::rollback(vardir).map_err(RollbackError::Merge)? {

@@ -219,6 +219,21 @@ fn missing(did: &[Did]) -> Vec<String> {
             missing.push(format!("the name of {} before the commit", directory.display()));
         }
     }
+    // Before what is kept for a rollback is written down, it is written itself.
+    let told = renamed("current/1.0.after.new", "current/1.0.after");
+    let in_store = |did: &Did| match did {
+        Did::Change(path) | Did::Name(path) | Did::Rename(_, path) => {
+            path.starts_with(format!("{STATE}/undo"))
+        }
+        _ => false,
+    };
+    let last = did[commit..told].iter().rposition(in_store).expect("something is kept") + commit;
+    if !did[last..told]
+        .iter()
+        .any(|did| matches!(did, Did::SyncAll(path) if path.starts_with(format!("{STATE}/undo"))))
+    {
+        missing.push("what is kept before it is told".into());
+    }
     // Before the journal is closed, everything that it tells is written.
     for (top, store) in [("/srv/a", format!("{STATE}/undo")), ("/srv/b", "/srv/b/.acme-disco-undo".into())] {
         let last = did[..settled].iter().rposition(|did| touches(did, top)).expect("something changes");
@@ -249,13 +264,13 @@ fn missing(did: &[Did]) -> Vec<String> {
 fn whatever_a_later_step_of_a_merge_relies_on_is_written_before() {
     let universe = Universe::empty().unwrap();
     let script = "#!/bin/sh -e
-        cd /srv/a; echo new > t; mv t file; rm gone; mkdir d; echo x > d/x; ln d/x d/y; ln -s x link; chmod 600 mode
+        cd /srv/a; echo new > t; mv t file; echo new > t; mv t one; rm gone; mkdir d; echo x > d/x; ln d/x d/y; ln -s x link; chmod 600 mode
         echo more >> several; cd /srv/b; echo new > file; rm -r old; service web restart\n";
     universe.add("m-1/scripts/1.sh", script).unwrap();
     let lab = Lab::on_disk(universe);
     lab.shell(
         "mkdir -p /srv/a /srv/b; mount -t tmpfs b /srv/b; cd /srv/a; echo o | tee file gone mode several > ../b/file
-         ln several other; mkdir ../b/old; echo x > ../b/old/x",
+         ln several other; echo o > one; ln one same; mkdir ../b/old; echo x > ../b/old/x",
     );
     lab.node.write("/etc/init.d/web", "#!/bin/sh\necho $1 >> /root/log\n", 0o755).unwrap();
     let noop = lab.acme(&["dance", "--noop", "--out", "/root/plan"]);

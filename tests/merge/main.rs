@@ -3,6 +3,7 @@
 mod crash;
 mod deferred;
 mod durable;
+mod gone;
 mod kinds;
 mod mounts;
 mod per_module;
@@ -10,6 +11,7 @@ mod random;
 mod refusals;
 mod rollback;
 mod steps;
+mod strangers;
 mod tracer;
 mod tree;
 

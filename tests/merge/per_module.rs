@@ -1,11 +1,13 @@
 //! `dance --per-module`: what a module changed is on the host before the next one begins, and one that fails is alone.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Instant;
 
-use testbed::lab::{BINARY, Lab};
+use testbed::lab::{BINARY, Lab, STATE};
 use testbed::universe::Universe;
 
+use crate::tracer::{self, End};
 use crate::{look, tree};
 
 fn lab(modules: &[(&str, &str)]) -> Lab {
@@ -143,4 +145,42 @@ fn a_client_that_is_killed_leaves_each_module_whole_or_undone_and_none_before_it
     lab.shell(make_old);
     assert_eq!(lab.acme(&["dance", "--per-module"]).code, 0, "nothing stands in the way of the next run");
     assert_eq!(contents(), "new\nnew\nnew\n");
+}
+
+#[test]
+fn a_rollback_takes_back_what_one_module_put_into_the_new_directory_of_another() {
+    let lab = lab(&[
+        ("a-1/scripts/1.sh", "mkdir /srv/made; echo 1 > /srv/made/one; echo 1 > /srv/made/again\n"),
+        ("b-1/requires", "after a-1\n"),
+        (
+            "b-1/scripts/1.sh",
+            "echo 2 > /srv/made/two; echo 2 > t; mv t /srv/made/again; chmod 700 /srv/made; rm /srv/made/one\n",
+        ),
+    ]);
+    let before = look(&lab);
+    assert_eq!(lab.acme(&["dance", "--per-module"]).code, 0);
+    let after = look(&lab);
+    let back = lab.acme(&["rollback"]);
+    assert_eq!(back.code, 0, "{back:#?}");
+    tree::assert_same(&look(&lab), &before);
+
+    // Killed at some steps, with `DISCO_FULL` at every one, and taken up again.
+    let journal = Path::new(STATE).join("journal/current");
+    let mut kills = 0;
+    let every = if std::env::var_os("DISCO_FULL").is_some() { 1 } else { 4 };
+    for step in (1..).step_by(every) {
+        lab.shell(&format!("rm -rf {STATE}/history/*.json"));
+        assert_eq!(lab.acme(&["dance", "--per-module"]).code, 0);
+        tree::assert_same(&tree::without_times(&look(&lab)), &tree::without_times(&after));
+        let end = tracer::run(&lab.node, &[BINARY, "rollback"], &journal, Some(step)).unwrap();
+        let next = lab.acme(&["rollback", "--noop", "--no-diff"]);
+        assert!(!next.stdout.contains("left as it is"), "{step}: {next:#?}");
+        tree::assert_same(&look(&lab), &before);
+        if end != End::Killed {
+            break;
+        }
+        kills += 1;
+    }
+    println!("{kills} kills");
+    assert!(kills > 5, "{kills}");
 }

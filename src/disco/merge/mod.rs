@@ -38,6 +38,10 @@ pub struct Recovered {
     pub how: &'static str,
     /// What barred the way on, where it was left the other way than it was going.
     pub because: Option<String>,
+    /// Paths that somebody else changed since it was interrupted, which were left as they are.
+    pub spared: Vec<PathBuf>,
+    /// Where the file systems were mounted that are gone since, and what it did there with them.
+    pub lost: Vec<PathBuf>,
 }
 
 /// A run that died after its merge was committed, or whose merge was undone after it died.
@@ -56,6 +60,8 @@ pub struct Undoable {
     pub run: u64,
     /// What undoing it changes on the host, sorted by path.
     pub changes: Vec<Change>,
+    /// Where the file systems were mounted that are gone since, and what it did there with them.
+    pub lost: Vec<PathBuf>,
 }
 
 /// Why nothing was merged.
@@ -70,6 +76,27 @@ pub enum MergeError {
         /// Which one.
         path: PathBuf,
     },
+    /// Somebody changed a path while the changes were being put on the host, or taken from it.
+    #[error("{} was changed by somebody else at the same time", path.display())]
+    Stranger {
+        /// Which one.
+        path: PathBuf,
+    },
+    /// A merge that was interrupted, or is to be undone, changed something there.
+    #[error(
+        "run {run} changed something on the file system of {}, which is not mounted: mount it, or, if it is gone for good, \
+         remove that directory",
+        mount.display()
+    )]
+    NotMounted {
+        /// Where it was mounted.
+        mount: PathBuf,
+        /// Number of the run.
+        run: u64,
+    },
+    /// The merge before did not get to its end.
+    #[error("an earlier merge has not come to its end; the next command brings it there")]
+    UnderWay,
     /// Somebody changed a path after the run whose merge is to be undone.
     #[error("{} changed on the host since run {run}", path.display())]
     ChangedSince {

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! VARDIR/journal/current/            the merge or rollback that is under way
-//!     N.plan                         what it does, with both states of every path; checksummed
+//!     N.plan                         what it does, with both states of every path; checksummed. While it is staged, only
+//!                                    where its stores are
 //!     phase                          `forward`: committed, to be finished. `backward`: to be undone. Not there: nothing
 //!                                    is applied, only the stores are to be removed
 //!     backward                       the phase of that name, ready to be renamed: a full disk keeps nobody from undoing
 //! VARDIR/journal/last/               the last live run, which can be undone
 //!     N.plan, N.after                one plan for each of its merges, and what each path was right after it
+//! VARDIR/journal/gone.RUN/           remains: nothing of it counts any more, and its stores are removed when they can be
 //! VARDIR/journal/pending/            a run whose merge is done, or nearly, and whose end is not: see `pending.rs`
 //! STORE/RUN.N/ITEM.{new,old}         what takes a place, and what was there; STORE is VARDIR/undo, or
 //!                                    MOUNT/.NAME-undo for every other file system, 0700
@@ -15,6 +17,7 @@
 //!
 //! Files are written beside, synced and renamed, and directories are synced after; so a file is whole or not there.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -25,10 +28,15 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::MergeError;
+use super::likeness::Likeness;
+use super::lost;
 use super::reach::step;
 use super::rejoin::Inode;
 use super::style::Style;
 use crate::disco::changes::{HostPath, hex};
+
+/// How the names of journals begin that nobody needs any more.
+const GONE: &str = "gone.";
 
 /// First word of every sealed file; a file of another format is not guessed at.
 const FORMAT: &str = "disco-journal-1";
@@ -41,6 +49,18 @@ pub(super) struct Plan {
     pub(super) stores: Vec<Store>,
     /// Sorted by path, so parents come before what lies below them.
     pub(super) items: Vec<Item>,
+    /// Stores, by number, that went with their file systems; see `lost.rs`.
+    #[serde(skip)]
+    pub(super) lost: BTreeSet<usize>,
+}
+
+/// A plan of which only the stores, and the roots that they lie in, are known. It is read as a plan.
+#[derive(Debug, Serialize)]
+pub(super) struct Outline<'a> {
+    run: u64,
+    part: u32,
+    stores: &'a [Store],
+    items: Vec<&'a Item>,
 }
 
 /// Where the objects of one file system lie while they are not in their places.
@@ -52,6 +72,8 @@ pub(super) struct Store {
     pub(super) mount: HostPath,
     /// Whether the directory above was not there before.
     pub(super) is_first: bool,
+    /// Whether the file system lies in memory, and is empty after a restart.
+    pub(super) is_memory: bool,
 }
 
 /// One path, and both of its states.
@@ -85,6 +107,9 @@ pub(super) enum State {
         /// Which file it was, if that had other names.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         shared: Option<Inode>,
+        /// How it is known again; none where the merge itself makes it look otherwise, by another name of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        likeness: Option<Likeness>,
     },
     /// A directory; what lies in it has items of its own.
     Directory(Box<Style>),
@@ -155,6 +180,30 @@ impl Plan {
     pub(super) fn name(&self) -> String {
         format!("{}.{}", self.run, self.part)
     }
+
+    /// Numbers of the items that there is something to be done about: those whose file systems are there.
+    pub(super) fn numbers(&self) -> impl DoubleEndedIterator<Item = usize> + '_ {
+        (0..self.items.len()).filter(|number| !self.lost.contains(&self.items[*number].store))
+    }
+
+    /// The stores that are there.
+    pub(super) fn kept_stores(&self) -> impl Iterator<Item = &Store> {
+        let stores = self.stores.iter().enumerate();
+        stores.filter(|(number, _)| !self.lost.contains(number)).map(|(_, store)| store)
+    }
+
+    /// What is to be done about a path.
+    pub(super) fn work_at(&self, path: &Path) -> Option<&Work> {
+        let found = self.items.binary_search_by(|item| item.path.0.as_path().cmp(path));
+        found.ok().map(|number| &self.items[number].work)
+    }
+
+    /// What is to be known of it while nothing but its stores is touched.
+    pub(super) fn outline(&self) -> Outline<'_> {
+        let is_root = |item: &&Item| self.stores.iter().any(|store| store.mount == item.path);
+        let items = self.items.iter().filter(is_root).collect();
+        Outline { run: self.run, part: self.part, stores: &self.stores, items }
+    }
 }
 
 /// How far a merge came.
@@ -183,6 +232,18 @@ impl Journal {
     /// The one of the last live run.
     pub(super) fn last(vardir: &Path) -> Self {
         Journal { directory: vardir.join("journal/last") }
+    }
+
+    /// Where the remains of a run wait to be removed.
+    pub(super) fn gone(vardir: &Path, run: u64) -> Self {
+        Journal { directory: vardir.join(format!("journal/{GONE}{run}")) }
+    }
+
+    /// Those of all runs.
+    pub(super) fn all_gone(vardir: &Path) -> Result<Vec<Self>, MergeError> {
+        let journal = Journal { directory: vardir.join("journal") };
+        let names = journal.names()?.into_iter().filter(|name| name.starts_with(GONE));
+        Ok(names.map(|name| Journal { directory: journal.directory.join(name) }).collect())
     }
 
     pub(super) fn exists(&self) -> bool {
@@ -219,6 +280,20 @@ impl Journal {
         }
         plans.sort_by_key(|plan| (plan.run, plan.part));
         Ok(plans)
+    }
+
+    /// As [`Journal::plans`], of a merge that was committed: with the stores that were lost since.
+    pub(super) fn plans_of_what_is_left(&self) -> Result<Vec<Plan>, MergeError> {
+        let vardir = self.directory.ancestors().nth(2).unwrap_or(Path::new("/"));
+        let mut plans = self.plans()?;
+        for plan in &mut plans {
+            plan.lost = lost::stores(plan, vardir)?;
+        }
+        Ok(plans)
+    }
+
+    pub(super) fn write_outline(&self, plan: &Plan) -> Result<(), MergeError> {
+        self.write_sealed(&format!("{}.plan", plan.name()), &plan.outline())
     }
 
     pub(super) fn write_plan(&self, plan: &Plan) -> Result<(), MergeError> {

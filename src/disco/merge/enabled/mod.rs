@@ -1,31 +1,36 @@
 //! The twin that changes the host: one journalled transaction, in both directions.
 //!
 //! 1. **Plan** the steps from the changes that were reported, and refuse what cannot be merged (`plan.rs`).
-//! 2. Write the plan down (`journal.rs`), then **stage** the new objects in stores on the file systems of their targets
-//!    (`stage.rs`), then sync each file system once.
+//! 2. Write down where the stores are (`journal.rs`), **stage** the new objects in them, on the file systems of their
+//!    targets (`stage.rs`), write down the plan and sync each file system once. Then look again whether the host still
+//!    is what the plan was made for.
 //! 3. **Commit**: one word in the journal. Before it, recovery removes what was staged; after it, recovery finishes. What
 //!    the run owes then, its deferred commands and its report, was written down before (`pending.rs`).
 //! 4. **Drive** every path to its new state by renames (`drive.rs`), sync again, keep the old objects for `rollback`.
 //!
 //! What fails after the commit turns the direction: every path is driven to its old state. A rollback is the plan of the
-//! last live run, driven the other way. Both directions use the same steps, so both are as safe.
+//! last live run, driven the other way. Both directions use the same steps, so both are as safe. What nobody needs any
+//! more is removed last, and its failure is none of the merge's (`remains.rs`).
 
 mod drive;
 mod journal;
+mod likeness;
+mod lost;
 mod pending;
 mod plan;
 mod reach;
 mod rejoin;
+mod remains;
 mod stage;
 mod style;
 mod undo;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 
-use self::drive::{dress_roots, drive};
-use self::journal::{Journal, Phase, Plan, Side, Work};
+use self::drive::{Strangers, drive};
+use self::journal::{Item, Journal, Phase, Plan, Side, Work};
 pub(crate) use self::pending::{begin, end, forget, unfinished};
 use self::reach::step;
 use super::{MergeError, Recovered, Source, Undoable, Unfinished};
@@ -44,51 +49,66 @@ pub(crate) fn merge(changes: &[Change], source: &Source<'_>) -> Result<(), Merge
             Some(_) => pending::record(source.vardir, source.report, source.part),
         };
     }
-    let planned = plan::plan(changes, source)?;
     let current = Journal::current(source.vardir);
+    if current.exists() {
+        return Err(MergeError::UnderWay);
+    }
+    let mut planned = plan::plan(changes, source)?;
     let prepared = current
         .make()
-        .and_then(|()| current.write_plan(&planned.plan))
+        .and_then(|()| current.write_outline(&planned.plan))
         .and_then(|()| pending::record(source.vardir, source.report, source.part))
         .and_then(|()| current.prepare())
         .and_then(|()| stage::make_stores(&planned.plan))
-        .and_then(|()| stage::stage(&planned, source))
-        .and_then(|()| sync(&planned.plan))
+        .and_then(|()| stage::stage(&mut planned, source))
+        .and_then(|named| current.write_plan(&planned.plan).map(|()| named))
+        .and_then(|named| sync(&planned.plan).map(|()| named))
+        .and_then(|named| plan::check_again(&planned, changes, &named))
         .and_then(|()| current.enter(Phase::Forward));
     let plans = [planned.plan];
     match prepared {
-        Ok(()) => finish(source.vardir, &current, &plans),
+        Ok(()) => finish(source.vardir, &current, &plans, Strangers::Refuse).map(drop),
         Err(failure) => Err(give_up(failure, clean(source.vardir, &current, &plans))),
     }
 }
 
 /// Finishes or undoes what an interrupted merge or rollback left. The caller holds the lock.
 ///
+/// Meanwhile the host went on, so what somebody else changed since is left as it is: then it looks as if the merge had
+/// been finished, or never begun, before they changed it.
+///
 /// # Errors
 /// The journal is damaged, or the way on and the way back are both barred. The journal is kept.
 pub(crate) fn recover(vardir: &Path) -> Result<Option<Recovered>, MergeError> {
     pending::tidy(vardir)?;
+    remains::tidy(vardir);
     let current = Journal::current(vardir);
     if !current.exists() {
         return Ok(None);
     }
     let phase = current.phase()?;
-    let plans = match current.plans() {
+    let plans = match phase {
         // Nothing was applied, and nothing will be: what it was to be is of no interest.
-        Err(MergeError::Journal { .. }) if phase == Phase::Staging => Vec::new(),
-        plans => plans?,
+        Phase::Staging => current.plans().or_else(|error| match error {
+            MergeError::Journal { .. } => Ok(Vec::new()),
+            error => Err(error),
+        })?,
+        Phase::Forward | Phase::Backward => current.plans_of_what_is_left()?,
     };
     let (outcome, how, otherwise) = match phase {
-        Phase::Staging => (clean(vardir, &current, &plans), "undone", None),
-        Phase::Forward => (finish(vardir, &current, &plans), "finished", Some("undone")),
-        Phase::Backward => (take_back(vardir, &current, &plans), "undone", Some("finished")),
+        Phase::Staging => (clean(vardir, &current, &plans).map(|()| Vec::new()), "undone", None),
+        Phase::Forward => (finish(vardir, &current, &plans, Strangers::Spare), "finished", Some("undone")),
+        Phase::Backward => {
+            (take_back(vardir, &current, &plans, Strangers::Spare), "undone", Some("finished"))
+        }
     };
-    let (how, because) = match (outcome, otherwise) {
-        (Ok(()), _) => (how, None),
+    let (how, because, spared) = match (outcome, otherwise) {
+        (Ok(spared), _) => (how, None, spared),
         (Err(failure @ MergeError::NotUndone { .. }), _) | (Err(failure), None) => return Err(failure),
-        (Err(failure), Some(otherwise)) => (otherwise, Some(with_causes(&failure))),
+        (Err(failure), Some(otherwise)) => (otherwise, Some(with_causes(&failure)), Vec::new()),
     };
-    Ok(plans.first().map(|plan| Recovered { run: plan.run, how, because }))
+    let lost = lost::mounts(&plans);
+    Ok(plans.first().map(|plan| Recovered { run: plan.run, how, because, spared, lost }))
 }
 
 /// Number of the last run that was merged and can be undone, or 0. A run that was killed after its merge is in no history;
@@ -97,14 +117,14 @@ pub(crate) fn recover(vardir: &Path) -> Result<Option<Recovered>, MergeError> {
 /// # Errors
 /// The journal cannot be read. A record that is damaged keeps nothing that could be undone.
 pub(crate) fn last_run(vardir: &Path) -> Result<u64, MergeError> {
-    let last = Journal::last(vardir);
-    if !last.exists() {
-        return Ok(0);
+    let mut runs = vec![0];
+    for journal in Journal::all_gone(vardir)?.into_iter().chain([Journal::last(vardir)]) {
+        match journal.plans() {
+            Err(MergeError::Journal { .. }) => {}
+            plans => runs.extend(plans?.iter().map(|plan| plan.run)),
+        }
     }
-    match last.plans() {
-        Err(MergeError::Journal { .. }) => Ok(0),
-        plans => Ok(plans?.iter().map(|plan| plan.run).max().unwrap_or(0)),
-    }
+    Ok(runs.into_iter().max().unwrap_or_default())
 }
 
 /// What a rollback would change. The caller holds the lock.
@@ -113,10 +133,10 @@ pub(crate) fn last_run(vardir: &Path) -> Result<u64, MergeError> {
 /// There is nothing to undo, or a path changed since.
 pub(crate) fn undoable(vardir: &Path) -> Result<Undoable, MergeError> {
     let last = Journal::last(vardir);
-    let plans = if last.exists() { last.plans()? } else { Vec::new() };
+    let plans = last.plans_of_what_is_left()?;
     let run = plans.first().ok_or(MergeError::NothingToUndo)?.run;
     undo::check(&last, &plans)?;
-    Ok(Undoable { run, changes: undo::changes(&plans)? })
+    Ok(Undoable { run, changes: undo::changes(&plans)?, lost: lost::mounts(&plans) })
 }
 
 /// Undoes the last live run. The caller holds the lock. Returns the paths that shared a file with others before the run, and
@@ -126,36 +146,55 @@ pub(crate) fn undoable(vardir: &Path) -> Result<Undoable, MergeError> {
 /// As [`undoable`], or a step failed: the host is then as the live run left it.
 pub(crate) fn rollback(vardir: &Path) -> Result<Vec<PathBuf>, MergeError> {
     let (last, current) = (Journal::last(vardir), Journal::current(vardir));
+    if current.exists() {
+        return Err(MergeError::UnderWay);
+    }
     undoable(vardir)?;
-    let plans = last.plans()?;
+    let plans = last.plans_of_what_is_left()?;
     last.enter(Phase::Backward)?;
     last.rename_to(&current)?;
-    take_back(vardir, &current, &plans)?;
+    take_back(vardir, &current, &plans, Strangers::Refuse)?;
     Ok(plans.iter().flat_map(rejoin::apart).collect())
 }
 
-/// Drives a committed merge to its end, or back where that is not possible.
-fn finish(vardir: &Path, current: &Journal, plans: &[Plan]) -> Result<(), MergeError> {
-    match drive_all(plans, Side::New).and_then(|()| write_down(current, plans)) {
-        Ok(()) => keep(vardir, current, plans),
+/// Drives a committed merge to its end, or back where that is not possible. Returns the paths that were spared.
+fn finish(
+    vardir: &Path,
+    current: &Journal,
+    plans: &[Plan],
+    strangers: Strangers,
+) -> Result<Vec<PathBuf>, MergeError> {
+    let driven = drive_all(plans, Side::New, strangers);
+    match driven.and_then(|spared| write_down(current, plans, strangers).map(|()| spared)) {
+        Ok(spared) => {
+            // The merge is complete, whatever becomes of its journal: one that cannot be put aside now is finished, and
+            // put aside, by the next command.
+            let _ = keep(vardir, current, plans);
+            Ok(spared)
+        }
         Err(failure) => {
             // Where not even this can be written, recovery would go on, which is as good.
             let _ = current.enter(Phase::Backward);
-            let undone = drive_all(plans, Side::Old).and_then(|()| clean(vardir, current, plans));
-            Err(give_up(failure, undone))
+            let undone = drive_all(plans, Side::Old, Strangers::Spare);
+            Err(give_up(failure, undone.and_then(|_| clean(vardir, current, plans))))
         }
     }
 }
 
-/// Drives a merge back to its beginning, or to its end where that is not possible.
-fn take_back(vardir: &Path, current: &Journal, plans: &[Plan]) -> Result<(), MergeError> {
-    match drive_all(plans, Side::Old) {
-        Ok(()) => clean(vardir, current, plans),
+/// Drives a merge back to its beginning, or to its end where that is not possible. Returns the paths that were spared.
+fn take_back(
+    vardir: &Path,
+    current: &Journal,
+    plans: &[Plan],
+    strangers: Strangers,
+) -> Result<Vec<PathBuf>, MergeError> {
+    match drive_all(plans, Side::Old, strangers) {
+        Ok(spared) => clean(vardir, current, plans).map(|()| spared),
         Err(failure) => {
             let undone = current
                 .enter(Phase::Forward)
-                .and_then(|()| drive_all(plans, Side::New))
-                .and_then(|()| write_down(current, plans))
+                .and_then(|()| drive_all(plans, Side::New, Strangers::Spare))
+                .and_then(|_| write_down(current, plans, Strangers::Spare))
                 .and_then(|()| keep(vardir, current, plans));
             Err(give_up(failure, undone))
         }
@@ -169,21 +208,25 @@ fn give_up(failure: MergeError, undone: Result<(), MergeError>) -> MergeError {
     }
 }
 
-/// Later merges of a run build on earlier ones.
-fn drive_all(plans: &[Plan], side: Side) -> Result<(), MergeError> {
+/// Later merges of a run build on earlier ones. Returns the paths that were spared.
+fn drive_all(plans: &[Plan], side: Side, strangers: Strangers) -> Result<Vec<PathBuf>, MergeError> {
+    let mut spared = BTreeSet::new();
+    let mut go = |plan| drive(plan, side, plans, strangers).map(|paths| spared.extend(paths));
     match side {
-        Side::New => plans.iter().try_for_each(|plan| drive(plan, side))?,
-        Side::Old => plans.iter().rev().try_for_each(|plan| drive(plan, side))?,
+        Side::New => plans.iter().try_for_each(&mut go)?,
+        Side::Old => plans.iter().rev().try_for_each(&mut go)?,
     }
-    plans.iter().try_for_each(|plan| sync(plan).and_then(|()| sync_mounted_files(plan)))
+    plans.iter().try_for_each(|plan| sync(plan).and_then(|()| sync_mounted_files(plan)))?;
+    Ok(spared.into_iter().collect())
 }
 
 /// Writes files to disk that are mounted by themselves: theirs may be another file system than that of their directory.
 fn sync_mounted_files(plan: &Plan) -> Result<(), MergeError> {
-    for item in plan.items.iter().filter(|item| matches!(item.work, Work::Style { .. })) {
-        let path = &item.path.0;
-        let is_file = step("look at", path, fs::symlink_metadata(path))?.is_file();
-        if is_file && plan::is_mount_point(path)? {
+    for Item { path, work, .. } in plan.numbers().map(|number| &plan.items[number]) {
+        let path = &path.0;
+        // On the way back, it may lie in a directory that an earlier merge of the run made and that is gone.
+        let is_file = || fs::symlink_metadata(path).is_ok_and(|found| found.is_file());
+        if matches!(work, Work::Style { .. }) && is_file() && plan::is_mount_point(path)? {
             step("write to disk", path, stage::open(path).and_then(|file| file.sync_all()))?;
         }
     }
@@ -192,7 +235,7 @@ fn sync_mounted_files(plan: &Plan) -> Result<(), MergeError> {
 
 /// Writes to disk what lies on the file systems of a plan: once for each, whatever was changed there.
 fn sync(plan: &Plan) -> Result<(), MergeError> {
-    for store in &plan.stores {
+    for store in plan.kept_stores() {
         let directory = step("open", &store.directory.0, File::open(&store.directory.0))?;
         step("write to disk what lies in", &store.mount.0, nix::unistd::syncfs(directory))?;
     }
@@ -200,18 +243,19 @@ fn sync(plan: &Plan) -> Result<(), MergeError> {
 }
 
 /// What a rollback needs; the last step that a full disk can bar.
-fn write_down(current: &Journal, plans: &[Plan]) -> Result<(), MergeError> {
-    plans.iter().try_for_each(undo::part_from_other_names)?;
-    plans.iter().try_for_each(|plan| undo::write_down(current, plan))
+fn write_down(current: &Journal, plans: &[Plan], strangers: Strangers) -> Result<(), MergeError> {
+    for plan in plans {
+        if undo::part_from_other_names(plan)? {
+            sync(plan)?;
+        }
+    }
+    plans.iter().try_for_each(|plan| undo::write_down(current, plan, strangers))
 }
 
 /// The merge is complete. Its old objects are kept until the next live run; those of the run before are of no more use.
 fn keep(vardir: &Path, current: &Journal, plans: &[Plan]) -> Result<(), MergeError> {
     let Some(run) = plans.first().map(|plan| plan.run) else { return current.remove() };
     let last = Journal::last(vardir);
-    if !last.exists() {
-        return current.rename_to(&last);
-    }
     // A record that cannot be read keeps nothing that could be undone.
     let before = last.plans().unwrap_or_default();
     if before.first().is_some_and(|before| before.run == run) {
@@ -221,38 +265,22 @@ fn keep(vardir: &Path, current: &Journal, plans: &[Plan]) -> Result<(), MergeErr
         }
         return current.remove();
     }
-    for store in before.iter().flat_map(|plan| &plan.stores) {
-        remove_tree(&store.directory.0)?;
+    if last.exists() {
+        remains::leave(vardir, &last, &before)?;
     }
-    last.remove()?;
-    current.rename_to(&last)
+    current.rename_to(&last)?;
+    remains::tidy(vardir);
+    Ok(())
 }
 
-/// Nothing of the plans is applied; removes what they staged or kept, and the journal.
+/// Nothing of the plans is applied: what they staged or kept is of no use any more, and neither is the journal.
 fn clean(vardir: &Path, current: &Journal, plans: &[Plan]) -> Result<(), MergeError> {
     current.enter(Phase::Staging)?;
     // By their names: a plan that is damaged was not applied either.
     for name in current.names()?.iter().filter_map(|name| name.strip_suffix(".plan")) {
         pending::undone(vardir, name)?;
     }
-    for plan in plans {
-        for store in &plan.stores {
-            remove_tree(&store.directory.0)?;
-            if let Some(above) = store.directory.0.parent().filter(|_| store.is_first) {
-                // Others may have put theirs beside ours; then it stays.
-                let _ = fs::remove_dir(above);
-            }
-        }
-    }
-    for plan in plans.iter().rev() {
-        dress_roots(plan, Side::Old)?;
-    }
-    current.remove()
-}
-
-fn remove_tree(path: &Path) -> Result<(), MergeError> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => step("remove", path, other),
-    }
+    remains::leave(vardir, current, plans)?;
+    remains::tidy(vardir);
+    Ok(())
 }

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, StatxFlags, statvfs, statx};
 
 use super::journal::{Item, Plan, State, Store, Work};
+use super::likeness::Likeness;
+use super::lost;
 use super::reach::{Reach, is_gone, open_directory, step};
 use super::rejoin::Inode;
 use super::style::Style;
@@ -76,8 +78,8 @@ pub(super) fn plan(changes: &[Change], source: &Source<'_>) -> Result<Planned, M
         }
         planner.add(path, work)?;
     }
-    let mut plan =
-        Plan { run: source.report.id, part: source.part, stores: planner.stores, items: Vec::new() };
+    let (run, part, stores) = (source.report.id, source.part, planner.stores);
+    let mut plan = Plan { run, part, stores, items: Vec::new(), lost: BTreeSet::new() };
     for (path, (store, work)) in planner.items {
         plan.items.push(Item { path: HostPath(path), store, work });
     }
@@ -86,7 +88,70 @@ pub(super) fn plan(changes: &[Change], source: &Source<'_>) -> Result<Planned, M
     let mut origins: BTreeMap<usize, Origin> =
         origins.into_iter().map(|(path, origin)| (numbers[&path], origin)).collect();
     link(changes, &numbers, &plan, &mut origins);
+    forget_what_changes(&mut plan)?;
     Ok(Planned { plan, origins })
+}
+
+/// A file that goes from one of its names and is changed in place by another one is not known again by its looks.
+fn forget_what_changes(plan: &mut Plan) -> Result<(), MergeError> {
+    let mut changed = BTreeSet::new();
+    for item in &plan.items {
+        if let Work::Style { .. } = item.work {
+            let found = step("look at", &item.path.0, fs::symlink_metadata(&item.path.0))?;
+            changed.extend((!found.is_dir()).then(|| (item.store, found.ino())));
+        }
+    }
+    for item in &mut plan.items {
+        if let Work::Place { old: State::Object { shared: Some(inode), likeness, .. }, .. } = &mut item.work
+            && changed.contains(&(item.store, inode.number))
+        {
+            *likeness = None;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the host still is what the plan was made for. It is asked again when everything is staged, which may have
+/// taken its time; `named` are the numbers of files that got another name meanwhile, for which their status changed.
+pub(super) fn check_again(
+    planned: &Planned,
+    changes: &[Change],
+    named: &BTreeSet<u64>,
+) -> Result<(), MergeError> {
+    let mut reach = Reach::default();
+    for change in changes {
+        let path = &change.path.0;
+        let now = existing(&mut reach, path)?;
+        let same = match (&change.before, &now) {
+            (None, None) => true,
+            (Some(before), Some(now)) => {
+                let now = Identity::of(now);
+                now == before.identity
+                    || now.inode == before.identity.inode && (stays(change) || named.contains(&now.inode))
+            }
+            _ => false,
+        };
+        if !same {
+            return Err(MergeError::Moved { path: path.clone() });
+        }
+    }
+    for Item { path, work, .. } in &planned.plan.items {
+        let same = match work {
+            Work::Style { old, .. } if old.is_directory() => {
+                step("look at", &path.0, Style::of(&path.0, View::Live))?.looks_like(old)
+            }
+            Work::Style { old, .. } => step("look at", &path.0, old.is_of(&path.0))?,
+            Work::Place { old: State::Object { likeness: Some(likeness), .. }, .. } => {
+                let found = step("look at", &path.0, nix::sys::stat::lstat(&path.0))?;
+                likeness.is_of(&found)
+            }
+            Work::Place { .. } => true,
+        };
+        if !same {
+            return Err(MergeError::Moved { path: path.0.clone() });
+        }
+    }
+    Ok(())
 }
 
 /// Finds the new names that share a file with another path: they become links instead of copies.
@@ -152,24 +217,14 @@ impl Planner<'_> {
         self.source.from.join(path.strip_prefix("/").unwrap_or(path))
     }
 
-    /// What lies at a path of the host; none: nothing, or the way to it leads over a link.
-    fn existing(&mut self, path: &Path) -> Result<Option<Metadata>, MergeError> {
-        let place = self.reach.place(path);
-        match place.and_then(|place| step("look at", path, fs::symlink_metadata(place.path()))) {
-            Err(MergeError::Step { source, .. }) if is_gone(&source) => Ok(None),
-            found => found.map(Some),
-        }
-    }
-
     /// The host must still be what the run started from, and must let itself be changed.
     fn check(&mut self, change: &Change) -> Result<(), MergeError> {
         let path = &change.path.0;
-        let now = self.existing(path)?;
+        let now = existing(&mut self.reach, path)?;
         let same = match (&change.before, &now) {
             (None, None) => true,
-            // The status of a directory changes with its entries; each of those is checked by itself.
-            (Some(before), Some(now)) if before.is_directory() => {
-                now.is_dir() && now.ino() == before.identity.inode
+            (Some(before), Some(now)) if stays(change) => {
+                now.is_dir() && now.ino() == before.identity.inode && self.keeps_its_looks(now)
             }
             (Some(before), Some(now)) => {
                 Identity::of(now) == before.identity && before.identity.changed <= self.source.began
@@ -193,6 +248,13 @@ impl Planner<'_> {
             self.mounted.insert(path.clone());
         }
         Ok(())
+    }
+
+    /// Whether nobody made a directory look otherwise since the run began. The status of a directory changes with its
+    /// entries, too, each of which is checked by itself; then its time of modification is the same.
+    fn keeps_its_looks(&self, now: &Metadata) -> bool {
+        let changed = (now.ctime(), now.ctime_nsec());
+        changed <= self.source.began || changed == (now.mtime(), now.mtime_nsec())
     }
 
     /// Whether the inode stays and only looks different, or is written in place because it has other names.
@@ -235,21 +297,28 @@ impl Planner<'_> {
         let old_style = || step("look at", path, Style::of(path, View::Live)).map(Box::new);
         let new_style = || step("look at the new", path, Style::of(&merged, View::Merged)).map(Box::new);
         if self.is_in_place(change) {
-            let content = !is_same_content(change);
-            return Ok(Work::Style { old: old_style()?, new: new_style()?, content });
+            let (old, content) = (old_style()?, !is_same_content(change));
+            // What was read at the end of the run must be what is undone later.
+            if !change.before.as_ref().is_some_and(|before| old.is_look_of(before)) {
+                return Err(MergeError::Moved { path: path.clone() });
+            }
+            return Ok(Work::Style { old, new: new_style()?, content });
         }
         let old = match &change.before {
             None => State::Nothing,
             Some(before) if before.is_directory() => State::Directory(old_style()?),
             Some(before) => {
                 let shared = (before.names > 1).then(|| step("look at", path, Inode::of(path)));
-                State::Object { flags: before.flags, shared: shared.transpose()? }
+                let found = step("look at", path, fs::symlink_metadata(path))?;
+                let likeness = Some(Likeness::of(&found));
+                State::Object { flags: before.flags, shared: shared.transpose()?, likeness }
             }
         };
         let new = match &change.after {
             None => State::Nothing,
             Some(after) if after.is_directory() => State::Directory(new_style()?),
-            Some(after) => State::Object { flags: after.flags, shared: None },
+            // Its file system may keep less of its looks than was wanted: it is known when it is staged.
+            Some(after) => State::Object { flags: after.flags, shared: None, likeness: None },
         };
         Ok(Work::Place { old, new })
     }
@@ -290,10 +359,12 @@ impl Planner<'_> {
             let name = vardir.file_name().unwrap_or("disco".as_ref()).to_string_lossy();
             mount.join(format!(".{name}-undo"))
         };
-        let is_first = self.existing(&above)?.is_none();
+        let is_first = existing(&mut self.reach, &above)?.is_none();
+        let is_memory = lost::is_memory(&mount)?;
         let directory = above.join(format!("{}.{}", self.source.report.id, self.source.part));
         let index = self.stores.len();
-        self.stores.push(Store { directory: HostPath(directory), mount: HostPath(mount.clone()), is_first });
+        let (directory, at) = (HostPath(directory), HostPath(mount.clone()));
+        self.stores.push(Store { directory, mount: at, is_first, is_memory });
         if !self.items.contains_key(&mount) && above.parent() == Some(&mount) {
             let now = step("look at", &mount, Style::of(&mount, View::Live))?;
             let merged = Style::of(&self.merged(&mount), View::Merged).unwrap_or_else(|_| now.clone());
@@ -323,10 +394,24 @@ impl Planner<'_> {
     }
 }
 
+/// What lies at a path of the host; none: nothing, or the way to it leads over a link.
+fn existing(reach: &mut Reach, path: &Path) -> Result<Option<Metadata>, MergeError> {
+    let place = reach.place(path);
+    match place.and_then(|place| step("look at", path, fs::symlink_metadata(place.path()))) {
+        Err(MergeError::Step { source, .. }) if is_gone(&source) => Ok(None),
+        found => found.map(Some),
+    }
+}
+
+/// Whether a path is a directory before and after.
+fn stays(change: &Change) -> bool {
+    [&change.before, &change.after].into_iter().all(|entry| entry.as_ref().is_some_and(Entry::is_directory))
+}
+
 /// Whether the inode stays and only looks different, or is written in place because it has other names.
 fn keeps_inode(change: &Change) -> bool {
     let (Some(before), Some(after)) = (&change.before, &change.after) else { return false };
-    if before.is_directory() && after.is_directory() {
+    if stays(change) {
         return true;
     }
     change.same_file

@@ -26,7 +26,7 @@ use crate::disco::changes::{View, names_of};
 /// What tells a file from all others of its file system, also from one that gets its number after it is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Inode {
-    number: u64,
+    pub(super) number: u64,
     born: (i64, u32),
 }
 
@@ -46,7 +46,8 @@ impl Inode {
 /// The items whose old objects shared a file with other names, by store and file.
 fn shared(plan: &Plan) -> BTreeMap<(usize, Inode), Vec<usize>> {
     let mut groups: BTreeMap<_, Vec<usize>> = BTreeMap::new();
-    for (number, item) in plan.items.iter().enumerate() {
+    for number in plan.numbers() {
+        let item = &plan.items[number];
         if let Some(State::Object { shared: Some(inode), .. }) = item.work.state(Side::Old) {
             groups.entry((item.store, *inode)).or_default().push(number);
         }

@@ -1,5 +1,6 @@
 //! Makes the new objects in the stores, complete with their attributes, before anything of the host is touched.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -10,7 +11,8 @@ use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::stat::{Mode, SFlag, mknodat};
 use nix::unistd::{Whence, linkat, lseek};
 
-use super::journal::{Plan, Side};
+use super::journal::{Plan, Side, State, Work};
+use super::likeness::Likeness;
 use super::plan::{Anchor, Origin, Planned};
 use super::reach::{Reach, step};
 use super::style::Style;
@@ -29,11 +31,13 @@ pub(super) fn make_stores(plan: &Plan) -> Result<(), MergeError> {
     Ok(())
 }
 
-/// Makes all objects.
-pub(super) fn stage(planned: &Planned, source: &Source<'_>) -> Result<(), MergeError> {
-    let plan = &planned.plan;
+/// Makes all objects, and notes in the plan how they are known again. Returns the files of the host, by number, that got
+/// another name.
+pub(super) fn stage(planned: &mut Planned, source: &Source<'_>) -> Result<BTreeSet<u64>, MergeError> {
+    let Planned { plan, origins, .. } = planned;
     let mut reach = Reach::default();
-    for (&number, origin) in &planned.origins {
+    let mut named = BTreeSet::new();
+    for (&number, origin) in &*origins {
         let path = &plan.items[number].path.0;
         let from = source.from.join(path.strip_prefix("/").unwrap_or(path));
         let slot = plan.slot(number, Side::New);
@@ -51,8 +55,19 @@ pub(super) fn stage(planned: &Planned, source: &Source<'_>) -> Result<(), MergeE
                 copy(path, &from, View::Merged, &slot, &mut reach)?;
             }
         }
+        let found = step("look at the new", path, fs::symlink_metadata(&slot))?;
+        // A file of the host may be changed by another name of it.
+        match (origin, &mut plan.items[number].work) {
+            (Origin::Name(Anchor::Live(_)), _) => {
+                named.insert(found.ino());
+            }
+            (_, Work::Place { new: State::Object { likeness, .. }, .. }) => {
+                *likeness = Some(Likeness::of(&found));
+            }
+            _ => {}
+        }
     }
-    Ok(())
+    Ok(named)
 }
 
 /// Gives a file another name; a link gets one itself.
@@ -86,7 +101,7 @@ pub(super) fn copy(
         }
     }
     let style = step("look at the new", path, Style::of(from, view))?;
-    step("set mode and owner of", path, style.put_on(&reach.place(to)?))
+    step("set mode and owner of", path, style.put_on(&reach.place(to)?, None)).map(drop)
 }
 
 /// Opens a regular file to read it; never waits, never follows a link.

@@ -1,7 +1,7 @@
 //! What is kept of the last live run, so that it can be undone: what every path was right after it, and what undoing
 //! would change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::MergeError;
-use super::journal::{Journal, Plan, Side, State, Work, read_sealed};
+use super::drive::{Strangers, is_same_content};
+use super::journal::{Item, Journal, Plan, Side, State, Work, read_sealed};
 use super::reach::{Reach, is_gone, step};
 use super::stage;
 use super::style::Style;
@@ -24,6 +25,8 @@ enum Seen {
     /// The time of a directory changes with its entries; each of those is seen by itself.
     Directory(Style),
     Other(Identity),
+    /// What somebody else left there before the merge came to its end. It is never that again.
+    Strange,
 }
 
 /// Looks at a path, but not through a link that took the place of a directory above it.
@@ -43,14 +46,44 @@ fn see(path: &Path, reach: &mut Reach) -> Result<Seen, MergeError> {
     }
 }
 
-/// Writes down what the paths of a plan are now.
-pub(super) fn write_down(journal: &Journal, plan: &Plan) -> Result<(), MergeError> {
+/// Writes down what the paths of a plan are now. After a recovery, they may be what somebody else made of them since.
+pub(super) fn write_down(journal: &Journal, plan: &Plan, strangers: Strangers) -> Result<(), MergeError> {
     let mut seen = Vec::with_capacity(plan.items.len());
     let mut reach = Reach::default();
-    for item in &plan.items {
-        seen.push((&item.path, see(&item.path.0, &mut reach)?));
+    for number in plan.numbers() {
+        let path = &plan.items[number].path;
+        let mut now = see(&path.0, &mut reach)?;
+        if strangers == Strangers::Spare && !is_done(plan, number, &now)? {
+            now = Seen::Strange;
+        }
+        seen.push((path, now));
     }
     journal.write_sealed(&format!("{}.after", plan.name()), &seen)
+}
+
+/// Whether what was seen at a path is what the plan was to make of it.
+fn is_done(plan: &Plan, number: usize, seen: &Seen) -> Result<bool, MergeError> {
+    let Item { path, work, .. } = &plan.items[number];
+    let path = &path.0;
+    match (work, seen) {
+        (Work::Place { new: State::Nothing, .. }, seen) => Ok(*seen == Seen::Nothing),
+        (Work::Place { new: State::Object { likeness, .. }, .. }, Seen::Other(_)) => {
+            let found = step("look at", path, nix::sys::stat::lstat(path))?;
+            Ok(likeness.is_none_or(|likeness| likeness.is_of(&found)))
+        }
+        (Work::Place { new: State::Directory(style), .. }, Seen::Directory(now)) => Ok(style.looks_like(now)),
+        (Work::Style { new, .. }, Seen::Directory(now)) => Ok(new.looks_like(now)),
+        (Work::Style { new, content, .. }, Seen::Other(_)) => {
+            let is_content = || {
+                let slot = plan.slot(number, Side::New);
+                let (now, wanted) = (stage::open(path), stage::open(&slot));
+                let (now, wanted) = (step("read", path, now)?, step("read", &slot, wanted)?);
+                step("read", path, is_same_content(&now, &wanted))
+            };
+            Ok(step("look at", path, new.is_of(path))? && (!content || is_content()?))
+        }
+        _ => Ok(false),
+    }
 }
 
 /// Every path must be what the last merge that touched it left there.
@@ -59,14 +92,18 @@ pub(super) fn check(journal: &Journal, plans: &[Plan]) -> Result<(), MergeError>
     for plan in plans {
         let seen: Vec<(HostPath, Seen)> =
             read_sealed(&journal.directory.join(format!("{}.after", plan.name())))?;
-        let made =
-            plan.items.iter().map(|item| matches!(item.work.state(Side::New), Some(State::Directory(_))));
-        left.extend(seen.into_iter().zip(made).map(|((path, seen), made)| (path.0, (plan.run, seen, made))));
+        let there: BTreeSet<&Path> =
+            plan.numbers().map(|number| plan.items[number].path.0.as_path()).collect();
+        for (path, seen) in seen.into_iter().filter(|(path, _)| there.contains(path.0.as_path())) {
+            let new = plan.work_at(&path.0).and_then(|work| work.state(Side::New));
+            left.insert(path.0, (plan.run, seen, matches!(new, Some(State::Directory(_)))));
+        }
     }
     let mut reach = Reach::default();
     for (path, (run, then, _)) in &left {
         let same = match (then, see(path, &mut reach)?) {
             (Seen::Directory(then), Seen::Directory(now)) => then.looks_like(&now),
+            (Seen::Strange, _) => false,
             (then, now) => *then == now,
         };
         if !same {
@@ -92,8 +129,8 @@ pub(super) fn check(journal: &Journal, plans: &[Plan]) -> Result<(), MergeError>
 pub(super) fn changes(plans: &[Plan]) -> Result<Vec<Change>, MergeError> {
     let mut first: BTreeMap<&Path, (&Plan, usize)> = BTreeMap::new();
     for plan in plans {
-        for (number, item) in plan.items.iter().enumerate() {
-            first.entry(&item.path.0).or_insert((plan, number));
+        for number in plan.numbers() {
+            first.entry(&plan.items[number].path.0).or_insert((plan, number));
         }
     }
     let mut found = Vec::new();
@@ -113,10 +150,10 @@ pub(super) fn changes(plans: &[Plan]) -> Result<Vec<Change>, MergeError> {
 }
 
 /// Makes copies of those kept files that still have a name on the host: it would count one name too many, and what is
-/// written to it would be written to what is kept.
-pub(super) fn part_from_other_names(plan: &Plan) -> Result<(), MergeError> {
+/// written to it would be written to what is kept. Returns whether there were any.
+pub(super) fn part_from_other_names(plan: &Plan) -> Result<bool, MergeError> {
     let mut kept: BTreeMap<(u64, u64), Vec<PathBuf>> = BTreeMap::new();
-    for number in 0..plan.items.len() {
+    for number in plan.numbers() {
         let slot = plan.slot(number, Side::Old);
         let found = fs::symlink_metadata(&slot).ok();
         if let Some(found) = found.filter(|found| !found.is_dir() && found.nlink() > 1) {
@@ -124,6 +161,7 @@ pub(super) fn part_from_other_names(plan: &Plan) -> Result<(), MergeError> {
         }
     }
     let mut reach = Reach::default();
+    let mut parted = false;
     for (file, slots) in kept {
         let found = step("look at", &slots[0], fs::symlink_metadata(&slots[0]))?;
         if found.nlink() <= slots.len() as u64 {
@@ -139,7 +177,7 @@ pub(super) fn part_from_other_names(plan: &Plan) -> Result<(), MergeError> {
         let content = old.and_then(|(number, _, content)| content.then(|| plan.slot(number, Side::Old)));
         stage::copy(&slots[0], content.as_ref().unwrap_or(&slots[0]), View::Live, &copy, &mut reach)?;
         if let Some((_, style, _)) = old {
-            step("keep", &slots[0], style.put_on(&reach.place(&copy)?))?;
+            step("keep", &slots[0], style.put_on(&reach.place(&copy)?, None))?;
         }
         for slot in &slots[1..] {
             let again = slot.with_extension("again");
@@ -147,8 +185,9 @@ pub(super) fn part_from_other_names(plan: &Plan) -> Result<(), MergeError> {
             step("keep", slot, fs::rename(&again, slot))?;
         }
         step("keep", &slots[0], fs::rename(&copy, &slots[0]))?;
+        parted = true;
     }
-    Ok(())
+    Ok(parted)
 }
 
 /// The item that changed a file of this device and number in place, how the file looked before, and whether its content
