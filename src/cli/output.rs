@@ -7,7 +7,7 @@ use crate::cli::error::CommandError;
 use crate::cli::exit;
 use crate::cli::progress::Progress;
 use crate::disco::changes::HostPath;
-use crate::disco::changes::{APPEND_ONLY, Change, Entry, IMMUTABLE, Kind};
+use crate::disco::changes::{Change, Entry, FLAGS, Kind};
 use crate::disco::dance::Event;
 use crate::disco::deferred::Deferred;
 use crate::disco::diff::Content;
@@ -302,8 +302,7 @@ fn fields(entry: &Entry) -> Vec<(&'static str, String)> {
     if entry.names > 1 {
         fields.push(("links", entry.names.to_string()));
     }
-    let flags = [(IMMUTABLE, "immutable"), (APPEND_ONLY, "append-only")];
-    let flags = flags.iter().filter(|(flag, _)| entry.flags & flag != 0).map(|(_, name)| *name);
+    let flags = FLAGS.iter().filter(|(flag, _)| entry.flags & flag.bits() != 0).map(|(_, name)| *name);
     let flags: Vec<&str> = flags.collect();
     if !flags.is_empty() {
         fields.push(("flags", flags.join(",")));

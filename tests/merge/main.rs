@@ -3,6 +3,7 @@
 mod crash;
 mod deferred;
 mod durable;
+mod flags;
 mod gone;
 mod kinds;
 mod mounts;

@@ -8,7 +8,8 @@ use std::path::Path;
 use nix::unistd::geteuid;
 
 use crate::disco::changes::entry::{group_name, owner_name, unreadable};
-use crate::disco::changes::{Attributes, Change, Entry, HostPath, ScanError, View, read_entry};
+use crate::disco::changes::readers::LayerFlags;
+use crate::disco::changes::{Attributes, Change, Entry, HostPath, PROTECTION, ScanError, View, read_entry};
 use crate::disco::diff::{Content, Format};
 use crate::disco::sandbox::probe::Rights;
 use crate::disco::secrets::{self, Secrets};
@@ -22,13 +23,15 @@ pub struct Show {
     pub secrets: Secrets,
 }
 
-/// Reads both sides of a path; none if they look the same. With `same_file`, both sides are one file.
+/// Reads both sides of a path; none if they look the same. With `same_file`, both sides are one file. With `layer`, the
+/// new one lies in a sandbox.
 pub(super) fn look_closely(
     live: &Path,
     before: Option<&Metadata>,
     merged: &Path,
     after: Option<&Metadata>,
     same_file: bool,
+    layer: Option<LayerFlags>,
     show: Show,
 ) -> Result<Option<Change>, ScanError> {
     let device = before.map(MetadataExt::dev).or_else(|| {
@@ -40,6 +43,10 @@ pub(super) fn look_closely(
     let after = after.map(|metadata| read_entry(merged, metadata, device, View::Merged)).transpose()?;
     let after = after.map(|(entry, content)| {
         let before = before.as_ref().map(|(entry, _)| entry);
+        let entry = match layer {
+            Some(layer) => with_flags_of_host(entry, before, same_file, layer),
+            None => entry,
+        };
         let entry = match Rights::own() {
             Rights::Root => entry,
             Rights::User => as_root_would_leave(entry, before),
@@ -74,6 +81,26 @@ pub(super) fn look_closely(
         implied: false,
         same_file,
     }))
+}
+
+/// Flags that are no protection are not copied with what is copied to an upper layer, and nothing inherits them from the
+/// host there. So a run can add such flags, but what was there stays: taking them away cannot be told from their loss.
+fn with_flags_of_host(mut after: Entry, before: Option<&Entry>, same_file: bool, layer: LayerFlags) -> Entry {
+    if !after.is_file() && !after.is_directory() {
+        return after;
+    }
+    let protection = PROTECTION.bits();
+    let (own, others) = (after.flags & protection, after.flags & !protection & !layer.of_layer);
+    let stays = |before: &&Entry| {
+        same_file || before.is_directory() && after.is_directory() || Rights::own() == Rights::User
+    };
+    let kept = match before.filter(stays) {
+        Some(before) => before.flags & !protection,
+        None if after.is_file() => layer.inherited.0,
+        None => layer.inherited.1,
+    };
+    after.flags = own | others | kept;
+    after
 }
 
 /// In a user's noop everything that is written belongs to the caller and has none of the system's labels. Root would have
@@ -179,7 +206,7 @@ pub fn compare(live: &Path, instead: &Path) -> Result<Option<Change>, ScanError>
     let (before, after) = (look_at(live)?, look_at(instead)?);
     let file = |found: &Metadata| (found.dev(), found.ino());
     let same_file = before.as_ref().map(file) == after.as_ref().map(file);
-    look_closely(live, before.as_ref(), instead, after.as_ref(), same_file, Show::default())
+    look_closely(live, before.as_ref(), instead, after.as_ref(), same_file, None, Show::default())
 }
 
 /// What lies at a path; none: nothing. Where the way to it leads over a link, it is another path's.

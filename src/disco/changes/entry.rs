@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use nix::unistd::{Gid, Group, Uid, User};
+use rustix::fs::IFlags;
 use serde::{Deserialize, Serialize};
 use xattr::{FileExt, XAttrs};
 
@@ -54,7 +55,7 @@ pub struct Entry {
     /// What this very file was called before, where it has other names that the run did not touch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub was: Option<HostPath>,
-    /// Flags that keep it from being changed, as chattr(1) sets them: immutable, append-only.
+    /// Those of [`FLAGS`] that it has, as chattr(1) sets them.
     #[serde(default, skip_serializing_if = "is_none_set")]
     pub flags: u32,
     /// Inode number and time of last status change: tells whether somebody else touched it since.
@@ -77,11 +78,38 @@ fn is_none_set(flags: &u32) -> bool {
     *flags == 0
 }
 
-/// The flag in [`Entry::flags`] of what cannot be changed at all.
-pub const IMMUTABLE: u32 = rustix::fs::IFlags::IMMUTABLE.bits();
+/// The flags in [`Entry::flags`] of what cannot be changed at all, and of what can only grow.
+pub const PROTECTION: IFlags = IFlags::IMMUTABLE.union(IFlags::APPEND);
 
-/// The flag in [`Entry::flags`] of what can only grow.
-pub const APPEND_ONLY: u32 = rustix::fs::IFlags::APPEND.bits();
+/// The flags of files and directories that a person can set, and what they mean.
+pub const FLAGS: &[(IFlags, &str)] = &[
+    (IFlags::IMMUTABLE, "immutable"),
+    (IFlags::APPEND, "append-only"),
+    (IFlags::NOATIME, "no-atime"),
+    (IFlags::NODUMP, "no-dump"),
+    (IFlags::SYNC, "sync"),
+    (IFlags::DIRSYNC, "dirsync"),
+    (IFlags::NOCOW, "no-cow"),
+    (IFlags::COMPRESSED, "compressed"),
+    (IFlags::JOURNALING, "journaled"),
+    (IFlags::NOTAIL, "no-tail"),
+    (IFlags::TOPDIR, "top-directory"),
+    (IFlags::SECURE_REMOVAL, "secure-removal"),
+    (IFlags::UNRM, "undeletable"),
+    (IFlags::PROJECT_INHERIT, "project-inherit"),
+];
+
+/// All of [`FLAGS`].
+pub(crate) fn known_flags() -> u32 {
+    FLAGS.iter().map(|(flag, _)| flag.bits()).fold(0, |all, flag| all | flag)
+}
+
+/// Flags that what is new in a directory has from it; a file none of those that are for directories.
+pub(super) fn inherited_flags(directory: &Path, metadata: &Metadata) -> (u32, u32) {
+    let own = IFlags::from_bits_truncate(flags_at(directory, metadata));
+    let of_directory = own - PROTECTION - IFlags::TOPDIR;
+    ((of_directory - IFlags::DIRSYNC - IFlags::PROJECT_INHERIT).bits(), of_directory.bits())
+}
 
 /// Which inode, and in which state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -183,7 +211,7 @@ pub(crate) fn read_entry(
         match open(path) {
             Ok(file) => {
                 let (digest, text) = content::read(&file, metadata.len()).map_err(unreadable(path))?;
-                (md5, content, flags) = (Some(digest), text, protection_of(&file));
+                (md5, content, flags) = (Some(digest), text, flags_of(&file));
                 opened = Some(file);
             }
             // What is in it is not for the user who runs this noop.
@@ -192,7 +220,7 @@ pub(crate) fn read_entry(
             Err(error) => return Err(unreadable(path)(error)),
         }
     } else if kind.is_dir() {
-        flags = protection(path, metadata);
+        flags = flags_at(path, metadata);
     }
     let attributes = match &opened {
         // The way to it need not be gone again.
@@ -275,17 +303,16 @@ pub(crate) fn is_of_an_overlay(name: &OsStr) -> bool {
     books.iter().any(|books| name.as_bytes().starts_with(books))
 }
 
-/// The flags of a file or directory that keep it from being changed. Where they cannot be asked for, there are none.
-pub fn protection(path: &Path, metadata: &Metadata) -> u32 {
+/// Those of [`FLAGS`] that a file or directory has. Where they cannot be asked for, there are none.
+pub fn flags_at(path: &Path, metadata: &Metadata) -> u32 {
     if !metadata.is_file() && !metadata.is_dir() {
         return 0;
     }
-    open(path).map_or(0, |file| protection_of(&file))
+    open(path).map_or(0, |file| flags_of(&file))
 }
 
-fn protection_of(file: &File) -> u32 {
-    let flags = rustix::fs::ioctl_getflags(file);
-    flags.map_or(0, |flags| flags.bits() & (IMMUTABLE | APPEND_ONLY))
+fn flags_of(file: &File) -> u32 {
+    rustix::fs::ioctl_getflags(file).map_or(0, |flags| flags.bits() & known_flags())
 }
 
 /// Opens what lies at a path to be read. Never follows a link, never waits.

@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 pub use self::compare::{Look, Show, compare, compare_look};
 use self::entry::is_number_of;
 pub use self::entry::{
-    APPEND_ONLY, Attributes, Entry, IMMUTABLE, Identity, ScanError, View, attributes, hex, protection,
+    Attributes, Entry, FLAGS, Identity, PROTECTION, ScanError, View, attributes, flags_at, hex,
 };
-pub(crate) use self::entry::{is_of_an_overlay, names_in, read_entry};
+pub(crate) use self::entry::{is_of_an_overlay, known_flags, names_in, read_entry};
 pub(crate) use self::names::names_of;
 pub(crate) use self::path::escape;
 pub use self::path::{HostPath, unescape};

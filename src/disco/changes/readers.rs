@@ -24,6 +24,16 @@ pub(super) struct Moved {
     pub(super) after: Option<Metadata>,
     /// Whether both sides are one file.
     pub(super) same_file: bool,
+    pub(super) flags: LayerFlags,
+}
+
+/// What decides on the flags that chattr(1) sets: an upper layer gets some from where it lies, and none from the host.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct LayerFlags {
+    /// What everything in the layer has, because its directory has it.
+    pub(super) of_layer: u32,
+    /// What a new file, and a new directory, would have inherited on the host.
+    pub(super) inherited: (u32, u32),
 }
 
 /// A path that was read, and what came of it; none: both sides look the same.
@@ -91,8 +101,9 @@ impl<'scope, 'env> Readers<'scope, 'env> {
 fn read_all(queue: &Mutex<Receiver<Few<Moved>>>, show: Show) -> Vec<Few<Read>> {
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
     let read = |moved: Moved| {
-        let Moved { live, merged, before, after, same_file } = &moved;
-        let change = look_closely(live, before.as_ref(), merged, after.as_ref(), *same_file, show);
+        let Moved { live, merged, before, after, same_file, flags } = &moved;
+        let layer = Some(*flags);
+        let change = look_closely(live, before.as_ref(), merged, after.as_ref(), *same_file, layer, show);
         (moved, change.map(|change| change.map(Box::new)))
     };
     let few = |few: Few<Moved>| Few { number: few.number, paths: few.paths.into_iter().map(read).collect() };

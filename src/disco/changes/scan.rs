@@ -13,8 +13,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::disco::changes::compare::Show;
-use crate::disco::changes::entry::{names_in, unreadable};
-use crate::disco::changes::readers::{Moved, Readers};
+use crate::disco::changes::entry::{flags_at, inherited_flags, names_in, unreadable};
+use crate::disco::changes::readers::{LayerFlags, Moved, Readers};
 use crate::disco::changes::{
     Change, HostPath, Identity, ScanError, View, attributes, is_number_of, mark_implied, names_of,
 };
@@ -63,10 +63,14 @@ impl Scanner {
                 names: BTreeMap::new(),
                 shared: BTreeMap::new(),
                 new_tree: None,
+                inherited: Default::default(),
                 opened: OpenedUp::default(),
             };
             for layer in sandbox.layers() {
-                let walk = Walk { merged: &merged, upper: layer.upper(), at: layer.at.clone() };
+                let upper = layer.upper();
+                let found = fs::symlink_metadata(&upper).map_err(unreadable(&upper))?;
+                let flags = flags_at(&upper, &found);
+                let walk = Walk { merged: &merged, upper, at: layer.at.clone(), flags };
                 pass.visit(&walk, Path::new(""))?;
                 pass.finish(&walk, &layer.work().join("index"))?;
             }
@@ -120,6 +124,8 @@ struct Pass<'scope, 'env, 'known> {
     /// The directory seen last that is none on the host. All below it is new, even where a link of the host has its name
     /// and leads to something.
     new_tree: Option<PathBuf>,
+    /// The directory asked for last, and what is inherited from it.
+    inherited: (PathBuf, (u32, u32)),
     opened: OpenedUp,
 }
 
@@ -271,6 +277,19 @@ impl Pass<'_, '_, '_> {
         Ok(())
     }
 
+    /// The flags that what is new at a path of the host would inherit from the directory there.
+    fn inherited_at(&mut self, live: &Path) -> (u32, u32) {
+        let parent = live.parent().unwrap_or(live);
+        if self.inherited.0 != parent {
+            let found = |above: &Path| {
+                let found = fs::symlink_metadata(above).ok().filter(Metadata::is_dir)?;
+                Some(inherited_flags(above, &found))
+            };
+            self.inherited = (parent.to_owned(), parent.ancestors().find_map(found).unwrap_or_default());
+        }
+        self.inherited.1
+    }
+
     /// Whether a directory of the merged view is none on the host, or lies below one that is none there.
     fn is_new(&self, live: &Path) -> bool {
         self.new_tree.as_ref().is_some_and(|new| live.starts_with(new))
@@ -321,7 +340,8 @@ impl Pass<'_, '_, '_> {
             Some(known) if known.states == states => self.found.extend(known.change.as_deref().cloned()),
             _ => {
                 let (live, merged) = (live.to_owned(), walk.merged(live));
-                self.moved.read(Moved { live, merged, before, after: after.cloned(), same_file });
+                let flags = LayerFlags { of_layer: walk.flags, inherited: self.inherited_at(&live) };
+                self.moved.read(Moved { live, merged, before, after: after.cloned(), same_file, flags });
             }
         }
         Ok(())
@@ -378,6 +398,8 @@ struct Walk<'a> {
     merged: &'a Path,
     upper: PathBuf,
     at: PathBuf,
+    /// Those of the upper layer itself, which all in it inherits.
+    flags: u32,
 }
 
 impl Walk<'_> {

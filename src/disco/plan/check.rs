@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path};
 
-use crate::disco::changes::{Change, Entry, View, names_in, read_entry};
+use crate::disco::changes::{Change, Entry, View, known_flags, names_in, read_entry};
 use crate::disco::plan::contents::length_before;
 use crate::disco::plan::{Moved, Plan, PlanError, State, failed};
 
@@ -50,6 +50,7 @@ pub(super) fn check_paths(plan: &Plan) -> Result<(), PlanError> {
         }
         let fits = match (&change.after, state) {
             (None, State::Gone) => change.before.is_some(),
+            (Some(after), _) if after.flags & !known_flags() != 0 => false,
             (Some(after), State::Data { size, data, .. }) => {
                 after.is_file() && after.size == *size && data_fits(*size, data)
             }

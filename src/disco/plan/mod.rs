@@ -86,8 +86,8 @@ enum State {
     Gone,
     /// The entry says everything but this.
     Plain(Times),
-    /// A regular file: its length, and where in it the data lies, as offset and length.
-    Data { times: Times, size: u64, data: Vec<(u64, u64)> },
+    /// A regular file: its length, where in it the data lies, as offset and length, and whether it has space for all.
+    Data { times: Times, size: u64, data: Vec<(u64, u64)>, reserved: bool },
     /// Another name of the file of this change, by number.
     Link(usize),
 }

@@ -141,7 +141,7 @@ impl Plan {
             let made = match state {
                 State::Gone => Ok(()),
                 State::Link(first) => fs::hard_link(below(*first), &at),
-                State::Data { size, data, .. } => write_data(file, &at, *size, data),
+                State::Data { size, data, reserved, .. } => write_data(file, &at, *size, data, *reserved),
                 State::Plain(_) => make(&at, after),
             };
             made.and_then(|()| dress(&at, after)).map_err(failed("extract", &change.path.0))?;
@@ -257,19 +257,23 @@ fn tame(value: &mut Value, has_lines: bool) {
     }
 }
 
-/// Whether what was extracted is what the entry tells people of. Names of owners may be new with this very plan.
+/// Whether what was extracted is what the entry tells people of. Names of owners may be new with this very plan, and flags
+/// are set where it belongs.
 fn is_what_it_shows(made: &Entry, shown: &Entry) -> bool {
     let named = |name: &str, now: &str, id: u32| name == now || name == id.to_string();
-    made.looks_like(shown)
+    Entry { flags: shown.flags, ..made.clone() }.looks_like(shown)
         && made.kind == shown.kind
         && (!made.is_file() || made.size == shown.size)
         && named(&shown.owner, &made.owner, made.ids.0)
         && named(&shown.group, &made.group, made.ids.1)
 }
 
-fn write_data(from: &mut File, at: &Path, size: u64, data: &[(u64, u64)]) -> io::Result<()> {
+fn write_data(from: &mut File, at: &Path, size: u64, data: &[(u64, u64)], reserved: bool) -> io::Result<()> {
     let to = File::options().write(true).create_new(true).mode(0o600).open(at)?;
     to.set_len(size)?;
+    if reserved && size > 0 {
+        rustix::fs::fallocate(&to, rustix::fs::FallocateFlags::KEEP_SIZE, 0, size)?;
+    }
     let mut buffer = vec![0; 64 * 1024];
     for &(offset, length) in data {
         let mut done = 0;

@@ -116,7 +116,9 @@ fn read_state(path: &Path, number: usize, names: &mut BTreeMap<(u64, u64), usize
         return Ok(State::Plain(times));
     }
     let data = data_of(&open(path)?, found.len())?;
-    Ok(State::Data { times, size: found.len(), data })
+    let filled: u64 = data.iter().map(|(_, length)| length).sum();
+    let reserved = filled < found.len() && found.blocks().saturating_mul(512) >= found.len();
+    Ok(State::Data { times, size: found.len(), data, reserved })
 }
 
 /// A regular file, opened without following a link or waiting.

@@ -14,14 +14,15 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, renameat};
 use nix::sys::stat::{FileStat, Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{CWD, IFlags, RenameFlags, renameat_with};
 
 use super::MergeError;
 use super::journal::{Item, Plan, Side, State, Work};
 use super::reach::{Place, Reach, is_gone, step};
 use super::rejoin::rejoin;
 use super::stage;
-use super::style::{Style, set_protection};
+use super::style::{Style, set_flags};
+use crate::disco::changes::PROTECTION;
 
 /// What becomes of a path that somebody else changed after the plan was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,13 +155,13 @@ impl<'a> Drive<'a> {
     /// What could keep an entry from being moved or changed is taken from it.
     fn release(&mut self, number: usize) -> Result<(), MergeError> {
         let Item { path, work, .. } = &self.plan.items[number];
-        if work.flags(Side::Old) | work.flags(Side::New) == 0 {
+        if (work.flags(Side::Old) | work.flags(Side::New)) & PROTECTION.bits() == 0 {
             return Ok(());
         }
         // The parent may not be there yet, or no more.
         let Ok(place) = self.reach.place(&path.0) else { return Ok(()) };
         if step("look at", &path.0, place.look())?.is_some() {
-            step("release", &path.0, set_protection(&place, 0))?;
+            step("release", &path.0, set_flags(&place, PROTECTION, 0))?;
         }
         Ok(())
     }
@@ -321,12 +322,13 @@ impl<'a> Drive<'a> {
     fn protect(&mut self, number: usize) -> Result<(), MergeError> {
         let Item { work, .. } = &self.plan.items[number];
         let flags = work.flags(self.side);
-        if flags == 0 || self.spared.contains(&number) {
+        let none = flags | work.flags(self.side.other()) == 0;
+        if none || self.spared.contains(&number) || matches!(work.state(self.side), Some(State::Nothing)) {
             return Ok(());
         }
         let Some((path, place)) = self.item(number)? else { return Ok(()) };
         match step("look at", path, place.look())? {
-            Some(_) => step("protect", path, set_protection(&place, flags)),
+            Some(_) => step("set the flags of", path, set_flags(&place, IFlags::all(), flags)),
             None => Ok(()),
         }
     }

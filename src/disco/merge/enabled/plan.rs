@@ -14,7 +14,7 @@ use super::reach::{Reach, is_gone, open_directory, step};
 use super::rejoin::Inode;
 use super::style::Style;
 use super::{MergeError, Source};
-use crate::disco::changes::{Change, Entry, HostPath, Identity, View};
+use crate::disco::changes::{Change, Entry, HostPath, Identity, PROTECTION, View};
 
 /// Space that a merge leaves free: directories and journals of file systems need some, too.
 const RESERVE: u64 = 64 << 10;
@@ -22,8 +22,8 @@ const RESERVE: u64 = 64 << 10;
 /// What a new object is made of.
 #[derive(Debug)]
 pub(super) enum Origin {
-    /// The entry at the same path of the source.
-    Copy,
+    /// The entry at the same path of the source; with `same_file`, it is what became of the file of the host.
+    Copy { same_file: bool },
     /// Another name of a file of the host, or of the object of an item before.
     Name(Anchor),
     /// Both contents of a file that is written in place.
@@ -74,7 +74,7 @@ pub(super) fn plan(changes: &[Change], source: &Source<'_>) -> Result<Planned, M
             continue;
         }
         if let Work::Place { new: State::Object { .. }, .. } = work {
-            origins.insert(path.clone(), Origin::Copy);
+            origins.insert(path.clone(), Origin::Copy { same_file: change.same_file });
         }
         planner.add(path, work)?;
     }
@@ -166,7 +166,7 @@ fn link(
     for change in changes {
         let (path, Some(after)) = (&change.path.0, &change.after) else { continue };
         let Some(&number) = numbers.get(path) else { continue };
-        if after.names < 2 || !matches!(origins.get(&number), Some(Origin::Copy)) {
+        if after.names < 2 || !matches!(origins.get(&number), Some(Origin::Copy { .. })) {
             continue;
         }
         // A name that keeps its file on the host comes first: untouched, or changed in place.
@@ -179,7 +179,7 @@ fn link(
         };
         let staged = |other: &HostPath| {
             let number = *numbers.get(&other.0)?;
-            matches!(origins.get(&number), Some(Origin::Copy)).then_some(number)
+            matches!(origins.get(&number), Some(Origin::Copy { .. })).then_some(number)
         };
         let anchor = match after.linked.iter().find(keeps) {
             Some(other) => Some(Anchor::Live(other.0.clone())),
@@ -236,8 +236,9 @@ impl Planner<'_> {
         }
         let (Some(before), Some(_)) = (&change.before, &now) else { return Ok(()) };
         // What the run made mutable itself may change; otherwise nothing inside could change it either.
-        let released = change.after.as_ref().is_some_and(|after| after.flags == 0 && change.same_file);
-        if before.flags != 0 && !released {
+        let is_free = |flags: u32| flags & PROTECTION.bits() == 0;
+        let released = change.after.as_ref().is_some_and(|after| is_free(after.flags) && change.same_file);
+        if !is_free(before.flags) && !released {
             return Err(MergeError::Immutable { path: path.clone() });
         }
         if !keeps_inode(change) && is_mount_point(path)? {
@@ -295,7 +296,12 @@ impl Planner<'_> {
         let path = &change.path.0;
         let merged = self.merged(path);
         let old_style = || step("look at", path, Style::of(path, View::Live)).map(Box::new);
-        let new_style = || step("look at the new", path, Style::of(&merged, View::Merged)).map(Box::new);
+        // What lies in a layer has other flags than it is to have on the host.
+        let flags = change.after.as_ref().map_or(0, |after| after.flags);
+        let new_style = || {
+            let style = step("look at the new", path, Style::of(&merged, View::Merged))?;
+            Ok::<_, MergeError>(Box::new(style.with_flags(flags)))
+        };
         if self.is_in_place(change) {
             let (old, content) = (old_style()?, !is_same_content(change));
             // What was read at the end of the run must be what is undone later.
@@ -318,7 +324,7 @@ impl Planner<'_> {
             None => State::Nothing,
             Some(after) if after.is_directory() => State::Directory(new_style()?),
             // Its file system may keep less of its looks than was wanted: it is known when it is staged.
-            Some(after) => State::Object { flags: after.flags, shared: None, likeness: None },
+            Some(_) => State::Object { flags, shared: None, likeness: None },
         };
         Ok(Work::Place { old, new })
     }
@@ -330,7 +336,7 @@ impl Planner<'_> {
             return Ok(());
         }
         let old = step("look at", parent, Style::of(parent, View::Live))?;
-        if old.flags != 0 {
+        if old.flags & PROTECTION.bits() != 0 {
             return Err(MergeError::Immutable { path: parent.to_owned() });
         }
         // It is no change itself: nothing but its time is taken over.

@@ -10,14 +10,15 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::stat::{Mode, SFlag, mknodat};
 use nix::unistd::{Whence, linkat, lseek};
+use rustix::fs::{FallocateFlags, IFlags};
 
 use super::journal::{Plan, Side, State, Work};
 use super::likeness::Likeness;
 use super::plan::{Anchor, Origin, Planned};
 use super::reach::{Reach, step};
-use super::style::Style;
+use super::style::{Style, change_flags};
 use super::{MergeError, Source};
-use crate::disco::changes::View;
+use crate::disco::changes::{PROTECTION, View};
 
 /// Makes the stores of a plan. Directories above them stay, once they are there.
 pub(super) fn make_stores(plan: &Plan) -> Result<(), MergeError> {
@@ -42,7 +43,10 @@ pub(super) fn stage(planned: &mut Planned, source: &Source<'_>) -> Result<BTreeS
         let from = source.from.join(path.strip_prefix("/").unwrap_or(path));
         let slot = plan.slot(number, Side::New);
         match origin {
-            Origin::Copy => copy(path, &from, View::Merged, &slot, &mut reach)?,
+            Origin::Copy { .. } => {
+                let flags = plan.items[number].work.flags(Side::New);
+                copy(path, &from, View::Merged, flags, &slot, &mut reach)?;
+            }
             Origin::Name(anchor) => {
                 let anchor = match anchor {
                     Anchor::Live(path) => path.clone(),
@@ -51,11 +55,19 @@ pub(super) fn stage(planned: &mut Planned, source: &Source<'_>) -> Result<BTreeS
                 step("link", path, link(&anchor, &slot))?;
             }
             Origin::BothContents => {
-                copy(path, path, View::Live, &plan.slot(number, Side::Old), &mut reach)?;
-                copy(path, &from, View::Merged, &slot, &mut reach)?;
+                copy(path, path, View::Live, 0, &plan.slot(number, Side::Old), &mut reach)?;
+                copy(path, &from, View::Merged, 0, &slot, &mut reach)?;
             }
         }
         let found = step("look at the new", path, fs::symlink_metadata(&slot))?;
+        // What is copied to an upper layer loses the space that it only had reserved.
+        if matches!(origin, Origin::Copy { same_file: true } | Origin::BothContents)
+            && found.blocks().saturating_mul(512) < found.len()
+            && let Some(live) = host_file(path, &mut reach)
+        {
+            let staged = File::options().write(true).open(&slot);
+            step("reserve the space of", path, staged.and_then(|to| reserve_as(&live, &to)))?;
+        }
         // A file of the host may be changed by another name of it.
         match (origin, &mut plan.items[number].work) {
             (Origin::Name(Anchor::Live(_)), _) => {
@@ -75,11 +87,13 @@ pub(super) fn link(from: &Path, to: &Path) -> nix::Result<()> {
     linkat(AT_FDCWD, from, AT_FDCWD, to, AtFlags::empty())
 }
 
-/// Makes a complete copy of the entry that lies at `from` and belongs at `path`.
+/// Makes a complete copy of the entry that lies at `from` and belongs at `path`. Of its flags, it gets those that mean
+/// something to what is written to it; those that protect it would bar its way to its place.
 pub(super) fn copy(
     path: &Path,
     from: &Path,
     view: View,
+    flags: u32,
     to: &PathBuf,
     reach: &mut Reach,
 ) -> Result<(), MergeError> {
@@ -89,6 +103,10 @@ pub(super) fn copy(
             let (reader, writer) =
                 (open(from), File::options().write(true).create_new(true).mode(0o600).open(to));
             let (reader, writer) = (step("read the new", path, reader)?, step("write", path, writer)?);
+            let flags = flags & !PROTECTION.bits();
+            if flags != 0 {
+                step("set the flags of", path, change_flags(&writer, IFlags::all(), flags))?;
+            }
             step("write", path, copy_content(&reader, &writer))?;
         }
         libc::S_IFLNK => {
@@ -109,7 +127,31 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
     File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
 }
 
-/// Copies what a file holds; where it holds nothing, nothing is written.
+/// The regular file at a path of the host, if there is one.
+fn host_file(path: &Path, reach: &mut Reach) -> Option<File> {
+    let file = open(&reach.place(path).ok()?.path()).ok()?;
+    file.metadata().is_ok_and(|found| found.is_file()).then_some(file)
+}
+
+/// Whether a file has space for all of its length, written or only reserved, as fallocate(2) does it. What is only reserved
+/// cannot be told from holes by looking for data: some file systems find data there once somebody read it.
+fn has_all_its_space(file: &File) -> bool {
+    file.metadata().is_ok_and(|found| found.blocks().saturating_mul(512) >= found.len())
+}
+
+/// Gives a file all the space that it needs for its length, if another one has it.
+fn reserve_as(from: &File, to: &File) -> io::Result<()> {
+    if has_all_its_space(to) || !has_all_its_space(from) {
+        return Ok(());
+    }
+    match rustix::fs::fallocate(to, FallocateFlags::KEEP_SIZE, 0, to.metadata()?.len()) {
+        // A file system that cannot promise space.
+        Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// Copies what a file holds; where it holds nothing, nothing is written. Space that it only has reserved is reserved.
 pub(super) fn copy_content(mut from: &File, mut to: &File) -> io::Result<()> {
     let length = from.metadata()?.len();
     let mut at: i64 = 0;
@@ -127,5 +169,28 @@ pub(super) fn copy_content(mut from: &File, mut to: &File) -> io::Result<()> {
         io::copy(&mut io::Read::take(&mut from, count), &mut to)?;
         at = hole;
     }
-    to.set_len(length)
+    to.set_len(length)?;
+    reserve_as(from, to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_space_for_all_of_its_length_is_copied_with_it_and_a_hollow_file_without() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str| {
+            let path = directory.path().join(name);
+            File::options().read(true).write(true).create(true).truncate(false).open(path).unwrap()
+        };
+        let (reserved, hollow) = (file("reserved"), file("hollow"));
+        rustix::fs::fallocate(&reserved, FallocateFlags::empty(), 0, 1 << 20).unwrap();
+        hollow.set_len(1 << 20).unwrap();
+        for (from, name) in [(&reserved, "one"), (&hollow, "two")] {
+            let to = file(name);
+            copy_content(from, &to).unwrap();
+            assert_eq!(has_all_its_space(&to), name == "one");
+        }
+    }
 }

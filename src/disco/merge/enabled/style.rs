@@ -15,7 +15,7 @@ use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 use serde::{Deserialize, Serialize};
 
 use super::reach::Place;
-use crate::disco::changes::{Attributes, Entry, Look, View, attributes, protection, unescape};
+use crate::disco::changes::{Attributes, Entry, Look, View, attributes, flags_at, known_flags, unescape};
 
 /// What can be said of a directory, or of a file whose inode stays.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +36,7 @@ impl Style {
             ids: (found.uid(), found.gid()),
             modified: (found.mtime(), found.mtime_nsec()),
             attributes: attributes(path, view)?,
-            flags: protection(path, &found),
+            flags: flags_at(path, &found),
         })
     }
 
@@ -59,6 +59,11 @@ impl Style {
     /// The same with another time of modification.
     pub(super) fn with_time_of(&self, found: &Metadata) -> Self {
         Style { modified: (found.mtime(), found.mtime_nsec()), ..self.clone() }
+    }
+
+    /// The same with other flags.
+    pub(super) fn with_flags(self, flags: u32) -> Self {
+        Style { flags, ..self }
     }
 
     /// Whether two look the same, but for their times.
@@ -142,19 +147,24 @@ fn set_mode(place: &Place<'_>, mode: u32) -> io::Result<()> {
     )
 }
 
-/// Makes a file or directory immutable or append-only, or takes that from it. Nothing but files and directories has
-/// such flags, and where a file system knows none, none are asked for.
-pub(super) fn set_protection(place: &Place<'_>, wanted: u32) -> io::Result<()> {
+/// Gives a file or directory those of some flags that it is to have, and takes the others of them from it. Nothing but
+/// files and directories has flags, and where a file system knows none, none are asked for.
+pub(super) fn set_flags(place: &Place<'_>, some: IFlags, wanted: u32) -> io::Result<()> {
     let found = fstatat(&place.parent, place.name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
     if !matches!(found.st_mode & libc::S_IFMT, libc::S_IFREG | libc::S_IFDIR) {
         return Ok(());
     }
     let how = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let file = File::from(openat(&place.parent, place.name, how, Mode::empty())?);
-    let all = IFlags::IMMUTABLE | IFlags::APPEND;
-    match ioctl_getflags(&file) {
-        Ok(now) if (now & all).bits() != wanted => {
-            Ok(ioctl_setflags(&file, (now - all) | IFlags::from_bits_truncate(wanted))?)
+    change_flags(&File::from(openat(&place.parent, place.name, how, Mode::empty())?), some, wanted)
+}
+
+/// The same with an open one.
+pub(super) fn change_flags(file: &File, some: IFlags, wanted: u32) -> io::Result<()> {
+    // The file system has flags of its own, which nobody sets.
+    let some = some & IFlags::from_bits_truncate(known_flags());
+    match ioctl_getflags(file) {
+        Ok(now) if (now & some).bits() != wanted => {
+            Ok(ioctl_setflags(file, (now - some) | IFlags::from_bits_truncate(wanted))?)
         }
         Err(error) if wanted != 0 => Err(error.into()),
         _ => Ok(()),

@@ -175,7 +175,7 @@ pub(super) fn part_from_other_names(plan: &Plan) -> Result<bool, MergeError> {
         // By another name, the file may be the new one already.
         let old = changed_in_place(plan, file);
         let content = old.and_then(|(number, _, content)| content.then(|| plan.slot(number, Side::Old)));
-        stage::copy(&slots[0], content.as_ref().unwrap_or(&slots[0]), View::Live, &copy, &mut reach)?;
+        stage::copy(&slots[0], content.as_ref().unwrap_or(&slots[0]), View::Live, 0, &copy, &mut reach)?;
         if let Some((_, style, _)) = old {
             step("keep", &slots[0], style.put_on(&reach.place(&copy)?, None))?;
         }
