@@ -58,21 +58,21 @@ fn die_at_the_end(lab: &Lab, phase: &str) {
 /// Changes of each kind, and what they change.
 const BEFORE: &str =
     "mkdir -p /srv/d/e /srv/was; cd /srv; for f in changed gone several mode theirs-changed theirs-gone \
-                      theirs-several theirs-mode theirs-removed; do echo old > $f; done
-                      ln several several-other; ln theirs-several theirs-several-other; mkdir theirs-directory
+                      theirs-several theirs-mode theirs-removed theirs-pipe; do echo old > $f; done
+                      ln several several-other; ln theirs-several theirs-several-other; ln theirs-pipe pipe-other; mkdir theirs-directory theirs-swapped
                       echo x > d/e/x; echo x > was/x; touch -d @1000000000 * d/e/x was/x";
 const CHANGE: &str = "cd /srv; for f in changed theirs-changed theirs-removed; do echo new > t; mv t $f; done
-    rm gone theirs-gone; for f in several theirs-several; do echo new > $f; done; chmod 600 mode theirs-mode
-    chmod 700 theirs-directory; echo new | tee new > theirs-new; mkdir made theirs-made theirs-link
+    rm gone theirs-gone; for f in several theirs-several theirs-pipe; do echo new > $f; done; chmod 600 mode theirs-mode
+    chmod 700 theirs-directory theirs-swapped; echo new | tee new > theirs-new; mkdir made theirs-made theirs-link
     echo new | tee made/x theirs-made/x > theirs-link/x; rm -r was; echo new > was\n";
 /// What others do to those whose names say so, in the state of before.
 const THEIRS: &str = "cd /srv; for f in changed gone several new; do echo theirs > theirs-$f; done; chmod 640 theirs-mode
     rm theirs-removed; chmod 750 theirs-directory; mkdir theirs-made; echo theirs > theirs-made/theirs; mkdir /root/away
-    ln -s /root/away theirs-link";
+    ln -s /root/away theirs-link; rm theirs-pipe; mkfifo theirs-pipe; rmdir theirs-swapped; ln -s /root/away theirs-swapped";
 /// What they have then.
 const SEE_THEIRS: &str =
     "cd /srv; cat theirs-changed theirs-gone theirs-several theirs-new theirs-made/theirs
-    stat -c %a theirs-mode theirs-directory /root/away; readlink theirs-link; ls theirs-removed /root/away";
+    stat -c %a theirs-mode theirs-directory /root/away; readlink theirs-link theirs-swapped; stat -c %F theirs-pipe; ls theirs-removed /root/away";
 
 #[test]
 fn what_others_changed_since_a_merge_was_interrupted_survives_its_recovery() {
@@ -81,7 +81,9 @@ fn what_others_changed_since_a_merge_was_interrupted_survives_its_recovery() {
     lab.shell(THEIRS);
     let theirs = lab.shell(SEE_THEIRS);
     let next = lab.acme(&["rollback", "--noop", "--no-diff"]);
-    for path in ["changed", "gone", "several", "new", "mode", "removed", "directory", "link"] {
+    for path in
+        ["changed", "gone", "several", "new", "mode", "removed", "directory", "link", "pipe", "swapped"]
+    {
         let said =
             format!("warning: Recovered : /srv/theirs-{path} is left as it is: somebody changed it since\n");
         assert!(next.stdout.contains(&said), "{path}: {next:#?}");
@@ -109,7 +111,8 @@ fn what_others_changed_since_an_undoing_was_interrupted_survives_its_recovery() 
     let theirs =
         "cd /srv; for f in changed gone several new; do echo theirs > theirs-$f; done; chmod 640 theirs-mode
         rm theirs-removed; chmod 750 theirs-directory; echo theirs > theirs-made/theirs; rm -r theirs-link
-        mkdir /root/away; ln -s /root/away theirs-link";
+        mkdir /root/away; ln -s /root/away theirs-link; rm theirs-pipe; mkfifo theirs-pipe; rmdir theirs-swapped
+        ln -s /root/away theirs-swapped";
     lab.shell(theirs);
     let theirs = lab.shell(SEE_THEIRS);
     let next = lab.acme(&["rollback", "--noop", "--no-diff"]);

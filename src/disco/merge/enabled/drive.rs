@@ -142,7 +142,8 @@ impl<'a> Drive<'a> {
     fn is_ours(&self, number: usize, found: &FileStat) -> bool {
         let Item { path, work, .. } = &self.plan.items[number];
         let is_it = |state: &State| match state {
-            State::Object { likeness, .. } => likeness.is_none_or(|likeness| likeness.is_of(found)),
+            State::Object { likeness: Some(likeness), .. } => likeness.is_of(found),
+            State::Object { likeness: None, .. } => found.st_mode & libc::S_IFMT != libc::S_IFDIR,
             State::Nothing | State::Directory(_) => false,
         };
         work.state(self.side.other()).is_some_and(is_it)
@@ -278,6 +279,9 @@ impl<'a> Drive<'a> {
             Err(error) if is_gone(&error) => return self.spare(number),
             now => step("read", path, now)?,
         };
+        if !step("read", path, now.metadata())?.is_file() {
+            return self.spare(number);
+        }
         let (wanted, old) = (stage::open(&comes), stage::open(&goes));
         let (wanted, old) = (step("read the new", path, wanted)?, step("read the old", path, old)?);
         if !step("read", path, is_same_content(&now, &old))? {

@@ -87,6 +87,9 @@ impl Style {
         let nofollow = AtFlags::AT_SYMLINK_NOFOLLOW;
         let may_change = |is: &dyn Fn(&Style) -> bool| known.is_none_or(|known| known.iter().any(is));
         let found = fstatat(&place.parent, place.name, nofollow)?;
+        if known.is_some() && found.st_mode & libc::S_IFMT != self.mode & libc::S_IFMT {
+            return Ok(false);
+        }
         let mut is_whole = true;
         // In this order: a change of owner clears set-id bits and capabilities, a list of access sets bits of the mode.
         let ids = (found.st_uid, found.st_gid);
