@@ -231,12 +231,17 @@ impl Planner<'_> {
             }
             _ => false,
         };
+        let is_free = |flags: u32| flags & PROTECTION.bits() == 0;
         if !same {
-            return Err(MergeError::Moved { path: path.clone() });
+            let path = path.clone();
+            return Err(match &change.before {
+                // Where that is what changed, another run changes nothing about it.
+                Some(before) if !is_free(before.flags) => MergeError::Immutable { path },
+                _ => MergeError::Moved { path },
+            });
         }
         let (Some(before), Some(_)) = (&change.before, &now) else { return Ok(()) };
         // What the run made mutable itself may change; otherwise nothing inside could change it either.
-        let is_free = |flags: u32| flags & PROTECTION.bits() == 0;
         let released = change.after.as_ref().is_some_and(|after| is_free(after.flags) && change.same_file);
         if !is_free(before.flags) && !released {
             return Err(MergeError::Immutable { path: path.clone() });
