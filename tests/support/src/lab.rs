@@ -85,10 +85,11 @@ impl Lab {
         self.node.write(&format!("/opt/{name}"), content, 0o755).unwrap();
     }
 
-    /// Every file of the node but the client's own state: path, type, mode, owner, size, time, link target.
+    /// Every file of the node but the client's own state: path, type, mode, owner, size, time, link target. Without
+    /// `/sys`: its own time is that of the first look that anybody on the machine takes at its attributes.
     pub fn files(&self) -> String {
         let listing = self.shell(&format!(
-            "find / -xdev -path {STATE} -prune -o -printf '%p %y %m %U:%G %s %T@ %l\\n' | sort; find /run -printf '%p %y\\n' | sort"
+            "find / -xdev \\( -path {STATE} -o -path /sys \\) -prune -o -printf '%p %y %m %U:%G %s %T@ %l\\n' | sort; find /run -printf '%p %y\\n' | sort"
         ));
         assert!(listing.lines().count() > 1000, "{listing}");
         listing
