@@ -96,3 +96,35 @@ fn ten_thousand_files_are_merged_without_waiting_for_the_disk_for_each() {
     println!("10,000 files: {:?} in all", started.elapsed());
     println!("{}", merge.lines().skip_while(|line| !line.contains("merge")).take(2).collect::<String>());
 }
+
+#[test]
+fn thousands_of_names_of_one_file_stay_names_of_one_file() {
+    const NAMES: usize = 2_000;
+    let universe = Universe::empty().unwrap();
+    // One file is new, of one the names are new, and one is written to by one of its names.
+    let script = format!(
+        "#!/usr/bin/python3\nimport os\nopen('/srv/new/0', 'w').write('new')\nfor i in range(1, {NAMES}):\n \
+         os.link('/srv/new/0', f'/srv/new/{{i}}')\n os.link('/srv/old/z', f'/srv/old/{{i}}')\n\
+         open('/srv/written/7', 'a').write('more')\n"
+    );
+    universe.add("names-1/scripts/1.py", &script).unwrap();
+    let lab = Lab::on_disk(universe);
+    lab.shell(&format!(
+        "mkdir -p /srv/new /srv/old /srv/written; echo old > /srv/old/z; echo written > /srv/written/0
+         cd /srv/written; for i in $(seq {}); do ln 0 $i; done",
+        NAMES - 1
+    ));
+    let noop = lab.acme(&["dance", "--noop", "--json", "--no-diff"]);
+    // All names of each file would be some 12,000,000.
+    assert!(noop.stdout.len() < 10_000_000, "{}", noop.stdout.len());
+    let live = lab.acme(&["dance", "--no-diff"]);
+    assert_eq!(live.code, 0, "{}", live.stderr);
+    for directory in ["new", "old", "written"] {
+        let names =
+            lab.shell(&format!("ls /srv/{directory} | wc -l; stat -c %i.%h /srv/{directory}/* | sort -u"));
+        let (count, files) = names.trim().split_once('\n').unwrap();
+        assert_eq!(count, NAMES.to_string(), "{directory}");
+        assert!(!files.contains('\n') && files.ends_with(&format!(".{NAMES}")), "{directory}: {files}");
+    }
+    assert_eq!(lab.shell("cat /srv/written/0"), "written\nmore");
+}

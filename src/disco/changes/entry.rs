@@ -49,7 +49,7 @@ pub struct Entry {
     /// How many names the file has; 1 for directories.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub names: u64,
-    /// Those of its other names that the run touched as well.
+    /// Those of its other names that the run touched as well; up to 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub linked: Vec<HostPath>,
     /// What this very file was called before, where it has other names that the run did not touch.

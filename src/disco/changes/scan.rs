@@ -9,6 +9,7 @@ use std::fs::{self, FileType, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
@@ -95,17 +96,38 @@ impl Scanner {
     }
 }
 
+/// How many names of a file its changes tell. They lead a merge to the file; were all told, what is known of a file would
+/// grow with the square of the number of its names.
+const MOST_NAMES: usize = 16;
+
 /// Tells each change which other names its file has now, and which one it had.
 fn mark_linked(changes: &mut [Change], several: &[Several]) {
-    let by_name: BTreeMap<&Path, &Several> =
-        several.iter().flat_map(|file| file.names.iter().map(move |name| (name.as_path(), file))).collect();
+    let changed = changes.iter().filter(|change| !change.same_file);
+    let other_files: BTreeSet<PathBuf> = changed.map(|change| change.path.0.clone()).collect();
+    let mut by_name = BTreeMap::new();
+    for file in several {
+        let told = told_names(&file.names, &other_files);
+        by_name.extend(file.names.iter().map(|name| (name.as_path(), (file, Rc::clone(&told)))));
+    }
     for change in changes {
         let (path, Some(after)) = (&change.path.0, &mut change.after) else { continue };
-        let Some(file) = by_name.get(path.as_path()) else { continue };
-        let others = file.names.iter().filter(|name| *name != path);
-        after.linked = others.cloned().map(HostPath).collect();
+        let Some((file, told)) = by_name.get(path.as_path()) else { continue };
+        let others = told.iter().filter(|name| *name != path);
+        after.linked = others.map(|name| HostPath(name.to_path_buf())).collect();
         after.was = file.was.clone().filter(|_| !change.same_file).map(HostPath);
     }
+}
+
+/// The names of a file that are told: the first of those that are no other file's on the host, which can lead to it there,
+/// and the first of all, by which a merge makes it where none does.
+fn told_names<'names>(
+    names: &'names [PathBuf],
+    other_files: &BTreeSet<PathBuf>,
+) -> Rc<BTreeSet<&'names Path>> {
+    let mut all: Vec<&Path> = names.iter().map(PathBuf::as_path).collect();
+    all.sort_unstable();
+    let had = all.iter().filter(|name| !other_files.contains(**name)).take(MOST_NAMES / 2);
+    Rc::new(had.chain(all.iter().take(MOST_NAMES / 2)).copied().collect())
 }
 
 /// One way through all layers.
