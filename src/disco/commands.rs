@@ -23,6 +23,9 @@ const COMMAND_DIRS: &[&str] =
 /// Longest word that the host is asked about.
 const LONGEST_WORD: usize = 256;
 
+/// In place of words: a call without arguments, as sudoers(5) writes it.
+const NO_ARGUMENTS: &str = "\"\"";
+
 /// What a line says about a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
@@ -65,6 +68,7 @@ enum Word {
 struct Rule {
     verdict: Verdict,
     command: String,
+    /// What its arguments are like; empty for none.
     pattern: Vec<Word>,
 }
 
@@ -228,6 +232,9 @@ impl Rule {
     }
 
     fn closeness(&self) -> (usize, usize) {
+        if self.pattern.is_empty() {
+            return (1, 0);
+        }
         let exact = |word: &&Word| match word {
             Word::Exactly(_) => true,
             Word::Beginning(text) => !text.is_empty(),
@@ -279,9 +286,14 @@ fn parse_rule(line: &str) -> Result<Rule, &'static str> {
             "names a path or a pattern where the name of one command belongs: a name covers all its paths",
         );
     }
+    let words: Vec<&str> = words.collect();
+    if words == [NO_ARGUMENTS] {
+        return Ok(Rule { verdict, command: command.to_owned(), pattern: Vec::new() });
+    }
     let mut pattern = Vec::new();
     for word in words {
         pattern.push(match word {
+            NO_ARGUMENTS => return Err("has `\"\"` beside other words: it stands for no argument, alone"),
             "..." => Word::Any,
             word => match word.strip_suffix('*') {
                 Some(beginning) if !beginning.contains('*') => Word::Beginning(beginning.to_owned()),
@@ -293,7 +305,7 @@ fn parse_rule(line: &str) -> Result<Rule, &'static str> {
     if verdict == Verdict::AskHost {
         if pattern.is_empty() {
             return Err(
-                "lets everything be asked: write the arguments of the question, `*` for one that varies",
+                "lets everything be asked: write the arguments of the question, `*` for one that varies, `\"\"` for none",
             );
         }
         if pattern.contains(&Word::Any) {
@@ -359,10 +371,29 @@ mod tests {
             ("ip addr show", Verdict::AskHost),
             ("ip link set lo down", Verdict::Report),
             ("reboot", Verdict::Report),
+            ("mount", Verdict::AskHost),
+            ("mount -a", Verdict::Report),
+            ("mount /srv", Verdict::Report),
+            ("hostname web1", Verdict::Report),
+            ("hostname -F /etc/hostname", Verdict::Report),
+            ("nginx -s reload", Verdict::Defer),
+            ("apachectl -k graceful", Verdict::Defer),
+            ("iptables -A INPUT -j DROP", Verdict::Report),
+            ("kill -HUP 1", Verdict::Report),
         ] {
             assert_eq!(commands.verdict(&argv(call)), Some(verdict), "{call}");
         }
-        assert_eq!(commands.verdict(&argv("cat /etc/passwd")), None);
+        for call in [
+            "cat /etc/passwd",
+            "nginx -t",
+            "apachectl configtest",
+            "hostname",
+            "hostname -f",
+            "date -s 12:00",
+        ] {
+            assert!(matches!(commands.verdict(&argv(call)), None | Some(Verdict::Allow)), "{call}");
+        }
+        assert_eq!(commands.verdict(&["mount".to_owned()]), Some(Verdict::AskHost));
     }
 
     #[test]
@@ -397,8 +428,8 @@ mod tests {
 
     #[test]
     fn the_closest_line_wins_and_of_equals_the_last() {
-        let list =
-            "allow x\nreport x a\ndefer x * b\nreport x ... b\nreport x c\nallow x c\nask-host x --p=* q\n";
+        let list = "allow x\nreport x a\ndefer x * b\nreport x ... b\nreport x c\nallow x c\nask-host x --p=* q\n\
+             ask-host y \"\"\nreport y\n";
         let commands = Commands::parse(Path::new("x"), list).unwrap();
         for (call, verdict) in [
             ("x", Verdict::Allow),
@@ -410,6 +441,8 @@ mod tests {
             ("x c", Verdict::Allow),
             ("x --p=1 q", Verdict::AskHost),
             ("x --p=/1 q", Verdict::Allow),
+            ("y", Verdict::AskHost),
+            ("y a", Verdict::Report),
         ] {
             assert_eq!(commands.verdict(&argv(call)), Some(verdict), "{call}");
         }
@@ -441,10 +474,11 @@ mod tests {
             ("ask-host systemctl", "lets everything be asked"),
             ("ask-host systemctl status ...", "lets options reach the host"),
             ("defer x a*b", "has a `*` inside a word"),
+            ("defer x a \"\"", "has `\"\"` beside other words"),
         ] {
             let text = format!("# fine\nreport service\n{line}\n");
             let error = Commands::parse(Path::new("/etc/x.conf"), &text).unwrap_err().to_string();
-            assert!(error.starts_with(&format!("/etc/x.conf:3: `{line}` ")), "{error}");
+            assert!(error.starts_with(&format!("/etc/x.conf:3: `{}` ", line.escape_debug())), "{error}");
             assert!(error.contains(why), "{error}");
         }
     }

@@ -102,6 +102,27 @@ service web status; echo \"code $?\"
 }
 
 #[test]
+fn without_an_argument_a_command_may_be_a_question() {
+    let script = "mount | grep -q ' on /srv/mounted ' && echo \"it is mounted\"\nmount -o remount,ro /srv/mounted\n\
+                  hostname\nhostname changed\n";
+    let lab = lab(&[("a-1/scripts/10.sh", script)]);
+    lab.shell("mkdir /srv/mounted; mount -t tmpfs mine /srv/mounted");
+    let noop = lab.acme(&["dance", "--noop"]);
+    assert_eq!(noop.code, 0, "{noop:#?}");
+    let name = lab.shell("hostname");
+    assert_order(
+        &noop,
+        &[
+            "it is mounted",
+            "warning: Would execute : mount -o remount,ro /srv/mounted",
+            name.trim_end(),
+            "warning: Would execute : hostname changed",
+        ],
+    );
+    assert_eq!(lab.shell("touch /srv/mounted/file && hostname"), name);
+}
+
+#[test]
 fn what_is_no_question_does_not_reach_the_host() {
     // Executed on the host, each of these would leave a mark there.
     let script = "#!/bin/bash
