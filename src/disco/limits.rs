@@ -13,7 +13,7 @@ pub const TIME: Row = Row {
     key: "plugin.disco.limits.time",
 };
 
-/// Processes of one step, at one time.
+/// Processes of one step and their threads, at one time.
 pub const PROCESSES: Row = Row {
     name: "process limit",
     environment: "DISCO_LIMITS_PROCESSES",
@@ -134,7 +134,7 @@ impl<U: Unit> fmt::Display for AtMost<U> {
 pub struct Limits {
     /// Wall clock of one step.
     pub time: Setting<AtMost<Seconds>>,
-    /// Processes of one step, at one time.
+    /// Processes of one step and their threads, at one time.
     pub processes: Setting<AtMost<Pieces>>,
     /// What a run may write to its upper layers.
     pub scratch: Setting<AtMost<Bytes>>,

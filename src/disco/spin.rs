@@ -224,7 +224,11 @@ fn unless_broken(error: SandboxError, failed: impl FnOnce(String) -> SpinError) 
 }
 
 fn ending(exit: i32) -> String {
-    if exit > 128 { format!("signal {} ended it", exit - 128) } else { format!("it ended with code {exit}") }
+    // As a shell tells them; there are 64 signals.
+    match exit - 128 {
+        signal @ 1..=64 => format!("signal {signal} ended it"),
+        _ => format!("it ended with code {exit}"),
+    }
 }
 
 /// How a script runs where only what is allowed may be called: a shell as a restricted bash, any other interpreter by what
@@ -329,6 +333,15 @@ mod tests {
             (["/usr/bin/python3", "-u", "s"], vec!["/var/disco/restricted/python3", "-u", "s"]),
         ] {
             assert_eq!(restricted(argv.map(OsString::from).into()), expected);
+        }
+    }
+
+    #[test]
+    fn codes_of_signals_are_told_from_others() {
+        for (exit, said) in
+            [(3, "it ended with code 3"), (137, "signal 9 ended it"), (255, "it ended with code 255")]
+        {
+            assert_eq!(ending(exit), said);
         }
     }
 

@@ -1,10 +1,12 @@
 //! Runaway scripts are ended whole, named with the limit and the setting that raises it, and the other modules run on.
 
+use std::process::Command;
+
 use testbed::lab::{CONFIGURATION, Ended, Lab};
 use testbed::universe::Universe;
 
-/// Dances one script and a harmless module after it, with limits set by parameters of the node.
-fn run_away(script: &str, limits: &[(&str, &str)], arguments: &[&str]) -> (Lab, Ended) {
+/// A node with one script and a harmless module after it, and limits set by its parameters.
+fn lab(script: &str, limits: &[(&str, &str)]) -> Lab {
     let universe = Universe::empty().unwrap();
     universe.add("a-runaway/scripts/1.sh", &format!("#!/bin/bash\n{script}\n")).unwrap();
     universe.add("b-after/scripts/1.sh", "echo after\n").unwrap();
@@ -13,6 +15,12 @@ fn run_away(script: &str, limits: &[(&str, &str)], arguments: &[&str]) -> (Lab, 
         let parameter = format!("disco/limits/{limit}");
         assert_eq!(lab.acme(&["param", "set", &parameter, value]).code, 0);
     }
+    lab
+}
+
+/// Dances on it.
+fn run_away(script: &str, limits: &[(&str, &str)], arguments: &[&str]) -> (Lab, Ended) {
+    let lab = lab(script, limits);
     let ended = lab.acme(&[&["dance"], arguments].concat());
     (lab, ended)
 }
@@ -64,6 +72,41 @@ fn a_fork_bomb_is_put_out() {
     }
 }
 
+/// Starts 500 threads from one of its own; if there is an argument, the first thread does not live to see that.
+const THREADS: &str = "
+    #include <pthread.h>
+    #include <unistd.h>
+    void *wait(void *nothing) { sleep(600); return nothing; }
+    void *bomb(void *nothing) {
+        pthread_t thread;
+        usleep(200000);
+        for (int i = 0; i < 500; i++) pthread_create(&thread, 0, wait, 0);
+        return wait(nothing);
+    }
+    int main(int arguments, char **words) {
+        pthread_t thread;
+        pthread_create(&thread, 0, bomb, 0);
+        if (arguments > 1) pthread_exit(0);
+        return pthread_join(thread, 0);
+    }
+";
+
+#[test]
+fn threads_count_like_processes_also_where_the_first_one_ended() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (source, program) = (scratch.path().join("threads.c"), scratch.path().join("threads"));
+    std::fs::write(&source, THREADS).unwrap();
+    let compiled = Command::new("cc").arg("-pthread").arg(&source).arg("-o").arg(&program).status().unwrap();
+    assert!(compiled.success());
+    for arguments in ["", "headless"] {
+        let lab = lab(&format!("exec /opt/threads {arguments}"), &[("processes", "100"), ("time", "60s")]);
+        lab.node.copy_in(&program, "/opt/threads").unwrap();
+        let ended = lab.acme(&["dance", "--noop"]);
+        assert_named(&ended, "processes", "more than 100 processes and threads");
+        assert_gone(&lab, "/opt/threads");
+    }
+}
+
 #[test]
 fn a_script_that_fills_the_disk_is_ended() {
     for (script, value) in [
@@ -104,9 +147,13 @@ fn space_that_no_name_leads_to_is_counted() {
 
 #[test]
 fn a_script_that_eats_memory_is_ended() {
-    for script in
-        ["exec perl -e '$x .= \"x\" x 1000000 while 1'", "exec dd if=/dev/zero of=/dev/shm/filled bs=1M"]
-    {
+    // 319 is memfd_create(2): neither mapped nor below a directory.
+    let nameless = "exec perl -e '$name = \"m\"; $fd = syscall 319, $name, 0; open F, \">&=$fd\"; syswrite F, \"x\" x 1000000 while 1'";
+    for script in [
+        "exec perl -e '$x .= \"x\" x 1000000 while 1'",
+        "exec dd if=/dev/zero of=/dev/shm/filled bs=1M",
+        nameless,
+    ] {
         let (_, ended) = run_away(&format!("sleep 0.05; {script}"), &[("memory", "200M")], &["--noop"]);
         assert_named(&ended, "memory", "more than 200M");
     }

@@ -176,7 +176,7 @@ fn only_look(command: &mut Command) {
 }
 
 /// A file without a name, in memory.
-fn memory_file() -> io::Result<OwnedFd> {
+pub(super) fn memory_file() -> io::Result<OwnedFd> {
     Ok(rustix::fs::memfd_create("deferred", rustix::fs::MemfdFlags::CLOEXEC)?)
 }
 

@@ -14,6 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::disco::limits::{self, Limits, OverLimit};
+use crate::disco::sandbox::host;
 
 /// First and longest time between two looks; short steps are over before the first one.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
@@ -38,6 +39,8 @@ pub(super) struct Watchdog<'a> {
     scratch: &'a Path,
     uppers: Vec<PathBuf>,
     shared_memory: PathBuf,
+    /// What all of the machine had in memory as files when the program began, in bytes.
+    files_in_memory: u64,
     started: Instant,
     urgent: Option<Urgent>,
     next: Instant,
@@ -91,6 +94,7 @@ impl<'a> Watchdog<'a> {
             scratch,
             uppers,
             shared_memory: root.join("dev/shm"),
+            files_in_memory: files_in_memory(),
             started: now,
             urgent: None,
             next: now + FIRST_LOOK,
@@ -133,11 +137,13 @@ impl<'a> Watchdog<'a> {
             return Err(OverLimit::new(&limits::TIME, "ran", limits.time.value.to_string()));
         }
         let processes = descendants(self.init);
-        if processes.len() > CROWD && self.urgent.is_none() {
+        let threads: usize = processes.iter().map(|process| process.threads).sum();
+        if threads > CROWD && self.urgent.is_none() {
             self.urgent = Urgent::be();
         }
-        if limits.processes.value.amount.is_some_and(|limit| processes.len() as u64 > limit) {
-            let limit = format!("{} processes", limits.processes.value);
+        if limits.processes.value.amount.is_some_and(|limit| threads as u64 > limit) {
+            let kind = if processes.len() < threads { "processes and threads" } else { "processes" };
+            let limit = format!("{} {kind}", limits.processes.value);
             return Err(OverLimit::new(&limits::PROCESSES, "started", limit));
         }
         if limits.memory.value.amount.is_some_and(|limit| self.memory(&processes, limit) > limit) {
@@ -146,18 +152,30 @@ impl<'a> Watchdog<'a> {
         self.look_at_scratch(&processes)
     }
 
-    /// Memory of the processes. What they share is counted once, but only if it matters: that takes time.
-    fn memory(&self, processes: &[Pid], limit: u64) -> u64 {
+    /// Memory of the processes. What they share is counted once, and what only descriptors lead to is looked for, but only
+    /// if it matters: that takes time.
+    fn memory(&self, processes: &[Process], limit: u64) -> u64 {
         let sum = |file: &str, keys: &[&str]| -> u64 {
-            processes.iter().map(|pid| kib_in(&format!("/proc/{pid}/{file}"), keys) * 1024).sum()
+            processes.iter().map(|process| kib_in(&process.alive.join(file), keys) * 1024).sum()
         };
         let shared = used_bytes(&self.shared_memory).unwrap_or(0);
-        let held = shared + sum("status", &["RssAnon:", "RssShmem:"]);
-        if held <= limit { held } else { shared + sum("smaps_rollup", &["Pss_Anon:", "Pss_Shmem:"]) }
+        let made = files_in_memory().saturating_sub(self.files_in_memory);
+        let held = shared + made + sum("status", &["RssAnon:", "RssShmem:"]);
+        if held <= limit {
+            return held;
+        }
+        let mut nameless = Counted::default();
+        if let Ok(device) = host::memory_file().and_then(|file| Ok(fs::File::from(file).metadata()?.dev())) {
+            for process in processes {
+                nameless.unlinked_files_of(process, |found| found.dev() == device);
+            }
+        }
+        let mapped = sum("smaps_rollup", &["Pss_Shmem:"]);
+        shared + sum("smaps_rollup", &["Pss_Anon:"]) + nameless.bytes.max(mapped)
     }
 
     /// The free space of the disk is quickly asked for; only after it fell are the layers measured.
-    fn look_at_scratch(&mut self, processes: &[Pid]) -> Result<(), OverLimit> {
+    fn look_at_scratch(&mut self, processes: &[Process]) -> Result<(), OverLimit> {
         let Some(limit) = self.scratch_limit else { return Ok(()) };
         let free = free_bytes(self.scratch).unwrap_or(u64::MAX);
         if free >= self.measure_below {
@@ -167,8 +185,8 @@ impl<'a> Watchdog<'a> {
         for upper in &self.uppers {
             counted.tree(upper);
         }
-        for pid in processes {
-            counted.unlinked_files_of(*pid);
+        for process in processes {
+            counted.unlinked_files_of(process, |_| true);
         }
         if counted.bytes > limit {
             let whole = self.limits.scratch.value.amount == Some(limit);
@@ -220,12 +238,14 @@ impl Counted {
     }
 
     /// Files that have no name any more take their space until the last process lets go of them, open or mapped.
-    fn unlinked_files_of(&mut self, pid: Pid) {
-        let held = ["fd", "map_files"].map(|held| fs::read_dir(format!("/proc/{pid}/{held}")));
+    fn unlinked_files_of(&mut self, process: &Process, is_counted: impl Fn(&fs::Metadata) -> bool) {
+        let mapped = PathBuf::from(format!("/proc/{}/map_files", process.pid));
+        let held = [process.alive.join("fd"), mapped].map(fs::read_dir);
         for entry in held.into_iter().flatten().flatten().flatten() {
             if let Ok(found) = fs::metadata(entry.path())
                 && found.is_file()
                 && found.nlink() == 0
+                && is_counted(&found)
             {
                 self.add(&found);
             }
@@ -246,32 +266,50 @@ fn used_bytes(path: &Path) -> Option<u64> {
     Some((found.f_blocks - found.f_bfree).saturating_mul(found.f_frsize))
 }
 
-fn kib_in(path: &str, keys: &[&str]) -> u64 {
+/// What all of the machine has in memory as files, named or not, in bytes.
+fn files_in_memory() -> u64 {
+    kib_in(Path::new("/proc/meminfo"), &["Shmem:"]) * 1024
+}
+
+fn kib_in(path: &Path, keys: &[&str]) -> u64 {
     let told = fs::read_to_string(path).unwrap_or_default();
     let value = |line: &str| line.split_whitespace().nth(1)?.parse::<u64>().ok();
     told.lines().filter(|line| keys.iter().any(|key| line.starts_with(key))).filter_map(value).sum()
 }
 
+/// A living process.
+struct Process {
+    pid: Pid,
+    /// How many threads it has.
+    threads: usize,
+    /// What /proc tells of one of them that lives: the first one may have ended before the others.
+    alive: PathBuf,
+}
+
 /// The living processes below the sandbox's first one.
-fn descendants(init: Pid) -> Vec<Pid> {
+fn descendants(init: Pid) -> Vec<Process> {
     let mut found = Vec::new();
     let mut waiting = vec![init];
     while let Some(pid) = waiting.pop() {
-        for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
-            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        let entries = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        let tasks: Vec<PathBuf> = entries.map(|task| task.path()).collect();
+        for task in &tasks {
+            let children = fs::read_to_string(task.join("children")).unwrap_or_default();
             let children = children.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw);
             waiting.extend(children);
         }
-        if pid != init && is_alive(pid) {
-            found.push(pid);
+        if pid != init
+            && let Some(alive) = tasks.iter().find(|task| is_alive(task))
+        {
+            found.push(Process { pid, threads: tasks.len(), alive: alive.clone() });
         }
     }
     found
 }
 
-/// Whether a process still runs; one that only waits for its parent to take note of its end does not.
-fn is_alive(pid: Pid) -> bool {
-    let told = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+/// Whether a thread still runs; one that only waits for its parent to take note of its end does not.
+fn is_alive(task: &Path) -> bool {
+    let told = fs::read_to_string(task.join("stat")).unwrap_or_default();
     // The name may hold anything, also brackets.
     told.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
@@ -285,7 +323,7 @@ pub(super) fn end_all(init: Pid) {
             return;
         }
         for signal in [Signal::SIGSTOP, Signal::SIGKILL] {
-            for pid in &left {
+            for Process { pid, .. } in &left {
                 // They are below a process that waits for nobody but its program, so a number is hardly ever reused;
                 // and a group whose leader is inside is wholly inside, for it was made there.
                 let _ = kill(*pid, signal);
@@ -307,7 +345,7 @@ pub(super) fn left_behind(init: Pid) -> Vec<String> {
             return Vec::new();
         }
         if Instant::now() > deadline {
-            return left.iter().map(|pid| name_of(*pid)).collect();
+            return left.iter().map(|process| name_of(process.pid)).collect();
         }
         std::thread::sleep(Duration::from_millis(5));
     }
