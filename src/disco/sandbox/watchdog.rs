@@ -20,6 +20,9 @@ use crate::disco::sandbox::host;
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 const LONGEST_WAIT: Duration = Duration::from_millis(200);
 
+/// How long the layers go without being measured; longer where that takes long.
+const MEASURE: Duration = Duration::from_secs(5);
+
 /// From so many processes on, a program may be one that starts more and more of them.
 const CROWD: usize = 16;
 
@@ -48,6 +51,8 @@ pub(super) struct Watchdog<'a> {
     output: u64,
     /// Free bytes of the scratch's file system below which the layers are measured.
     measure_below: u64,
+    /// When the layers are measured whatever is free, because others may have freed what the program filled.
+    measure_at: Instant,
     /// What the layers may hold: as set, but never so much that the disk fills up.
     scratch_limit: Option<u64>,
 }
@@ -102,6 +107,7 @@ impl<'a> Watchdog<'a> {
             output: 0,
             // Earlier runs of this sandbox may have used most of the limit, so the first fall is looked at closely.
             measure_below: free.saturating_sub(scratch_limit.unwrap_or(u64::MAX) / 8),
+            measure_at: now + MEASURE,
             scratch_limit,
         }
     }
@@ -174,11 +180,12 @@ impl<'a> Watchdog<'a> {
         shared + sum("smaps_rollup", &["Pss_Anon:"]) + nameless.bytes.max(mapped)
     }
 
-    /// The free space of the disk is quickly asked for; only after it fell are the layers measured.
+    /// The free space of the disk is quickly asked for; after it fell, and from time to time, the layers are measured.
     fn look_at_scratch(&mut self, processes: &[Process]) -> Result<(), OverLimit> {
         let Some(limit) = self.scratch_limit else { return Ok(()) };
         let free = free_bytes(self.scratch).unwrap_or(u64::MAX);
-        if free >= self.measure_below {
+        let began = Instant::now();
+        if free >= self.measure_below && began < self.measure_at {
             return Ok(());
         }
         let mut counted = Counted::default();
@@ -199,6 +206,7 @@ impl<'a> Watchdog<'a> {
             return Err(OverLimit::new(&limits::SCRATCH, "wrote to the sandbox", limit));
         }
         self.measure_below = free.saturating_sub(((limit - counted.bytes) / 2).max(1 << 20));
+        self.measure_at = Instant::now() + MEASURE.max(began.elapsed() * 50);
         Ok(())
     }
 }
