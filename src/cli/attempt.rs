@@ -15,12 +15,12 @@ use crate::cli::{settings, state};
 use crate::disco::Mode;
 use crate::disco::attempt::{self, Attempt, AttemptError, Request};
 use crate::disco::changes::Show;
-use crate::disco::diff::Format;
-use crate::disco::params::NodeName;
+use crate::disco::changes::diff::Format;
+use crate::disco::changes::secrets::Secrets;
 use crate::disco::sandbox::Program;
 use crate::disco::sandbox::probe;
-use crate::disco::secrets::Secrets;
 use crate::disco::settings::Flags;
+use crate::disco::universe::params::NodeName;
 use crate::features;
 
 /// What of the caller's environment leads out of a sandbox, where nothing answers.

@@ -12,15 +12,15 @@ use crate::cli::explain::explain;
 use crate::cli::output::{Lines, answer};
 use crate::cli::{settings, state};
 use crate::disco::Mode;
+use crate::disco::changes::diff::Format;
+use crate::disco::changes::secrets::Secrets;
 use crate::disco::dance::{self, DanceError, MergeEach, PlanRequest, Request};
-use crate::disco::diff::Format;
-use crate::disco::fetch::FetchError;
 use crate::disco::merge::MergeError;
-use crate::disco::module::ModuleName;
-use crate::disco::params::NodeName;
 use crate::disco::report::Run;
-use crate::disco::secrets::Secrets;
 use crate::disco::settings::Flags;
+use crate::disco::universe::fetch::FetchError;
+use crate::disco::universe::module::ModuleName;
+use crate::disco::universe::params::NodeName;
 use crate::features;
 
 /// Fetch this node's modules, run them, report every difference

@@ -11,12 +11,12 @@ use crate::brand::Brand;
 use crate::cli::error::CommandError;
 use crate::cli::output::answer;
 use crate::cli::{exit, settings, state};
-use crate::disco::check;
-use crate::disco::fetch::{Limits, Universe, directory_of};
 use crate::disco::lock::Lock;
-use crate::disco::module::{Module, ModuleName};
-use crate::disco::order;
 use crate::disco::settings::Flags;
+use crate::disco::universe::check;
+use crate::disco::universe::fetch::{Limits, Universe, directory_of};
+use crate::disco::universe::module::{Module, ModuleName};
+use crate::disco::universe::order;
 
 /// The skeleton: path below the module, mode, content.
 const SKELETON: &[(&str, u32, &str)] = &[

@@ -7,10 +7,10 @@ use crate::cli::error::CommandError;
 use crate::cli::exit;
 use crate::cli::progress::Progress;
 use crate::disco::changes::HostPath;
+use crate::disco::changes::diff::Content;
 use crate::disco::changes::{Change, Entry, FLAGS, Kind};
 use crate::disco::dance::Event;
 use crate::disco::deferred::Deferred;
-use crate::disco::diff::Content;
 use crate::disco::merge::Recovered;
 
 /// Whether prefixes are coloured.

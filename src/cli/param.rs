@@ -8,8 +8,8 @@ use clap::{Args, Subcommand};
 use crate::Appliance;
 use crate::cli::error::CommandError;
 use crate::cli::{exit, state};
-use crate::disco::params::{Depth, Key, Tree, Value};
 use crate::disco::sandbox::PARAMETERS_VARIABLE;
+use crate::disco::universe::params::{Depth, Key, Tree, Value};
 
 /// Look into the parameter tree, and change it
 #[derive(Debug, Args)]

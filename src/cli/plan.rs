@@ -9,10 +9,10 @@ use crate::Appliance;
 use crate::cli::error::CommandError;
 use crate::cli::output::{Lines, answer};
 use crate::cli::{exit, state};
-use crate::disco::noise::Noise;
-use crate::disco::params::NodeName;
+use crate::disco::changes::noise::Noise;
 use crate::disco::plan::{self, ApplyError, Applying, Plan, PlanError};
 use crate::disco::report::{HeldBackBy, Run};
+use crate::disco::universe::params::NodeName;
 use crate::features;
 
 /// Show what a noop saved, or apply exactly that

@@ -6,6 +6,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::disco::Mode;
+use crate::disco::changes::noise::{Noise, NoiseError};
 use crate::disco::changes::{Change, HostPath, ScanError, Scanner, Show, counted};
 use crate::disco::commands::{CommandListError, Commands};
 use crate::disco::dance::Watch;
@@ -14,13 +15,12 @@ use crate::disco::history::{History, HistoryError};
 use crate::disco::limits::Limits;
 use crate::disco::lock::{Lock, LockError};
 use crate::disco::merge::{self, MergeError, Source};
-use crate::disco::noise::{Noise, NoiseError};
-use crate::disco::params::NodeName;
 use crate::disco::report::{HeldBackBy, ModuleRun, Outcome, Run, Step, Usage};
 use crate::disco::sandbox::probe::{self, ProbeError};
 use crate::disco::sandbox::shadow::{self, HeldBack};
 use crate::disco::sandbox::{Activity, Furniture, Host, Program, Sandbox, SandboxError, Scratch};
 use crate::disco::session::{self, Input};
+use crate::disco::universe::params::NodeName;
 
 /// Version of the JSON that `try --json` prints.
 pub const SCHEMA: &str = "disco.try.v1";

@@ -1,41 +1,41 @@
 //! Configuration management: what would change on this machine, and how does it become live?
 //!
-//! [`dance`] is the journey; the other files are its stations. Synchronous, without threads, without a network library:
-//! rsync fetches. Nothing here prints, reads the environment or knows a brand: callers hand values in and get
+//! [`dance`] is the journey; the other files are its stations. Synchronous, with threads only where contents are compared,
+//! without a network library: rsync fetches. Nothing here prints, reads the environment or knows a brand: callers hand values in and get
 //! [`dance::Event`]s and a [`report::Run`] back.
 
-pub mod attempt;
-pub mod changes;
-pub mod check;
-pub mod commands;
-mod content;
+// A run: what is fetched, what is done with it in a sandbox, what that changed, and how it becomes live.
 pub mod dance;
+pub mod universe;
+
+pub mod commands;
+pub mod sandbox;
+
+pub mod changes;
+pub mod merge;
+
+// What was reviewed becomes live, and what is live is taken back.
+pub mod plan;
+pub mod rollback;
+
+// By hand: a command that is tried, a sandbox that stands.
+pub mod attempt;
+pub mod session;
+
+// What a live run owes once it is merged, and what is kept of runs.
 pub mod deferred;
-pub mod diff;
-pub mod doctor;
 pub mod ending;
-pub mod fetch;
 pub mod history;
+pub mod report;
+
+// What a run may do and how much, on which host.
+pub mod doctor;
 pub mod limits;
+pub mod settings;
+
 pub(crate) mod links;
 pub(crate) mod lock;
-pub mod merge;
-pub mod module;
-pub mod noise;
-pub mod order;
-pub mod params;
-mod place;
-pub mod plan;
 mod process;
-pub mod report;
-pub mod rollback;
-pub mod sandbox;
-pub mod secrets;
-pub mod session;
-pub mod settings;
-mod spin;
-mod tree;
-mod turn;
 
 use serde::{Deserialize, Serialize};
 

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::disco::Mode;
+use crate::disco::changes::diff::Format;
 use crate::disco::changes::{Change, Kind};
 use crate::disco::deferred::Deferred;
-use crate::disco::diff::Format;
 use crate::disco::sandbox::shadow::HeldBack;
 
 /// Version of the JSON that `--json` prints and that is kept.

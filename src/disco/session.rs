@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::disco::Mode;
 use crate::disco::changes::{Change, ScanError, Scanner, Show};
 use crate::disco::commands::{CommandListError, Commands};
+use crate::disco::dance::spin::{BASH, PATH, interpreter};
 use crate::disco::report::Usage;
 use crate::disco::sandbox::plan::{COMMANDS_DIR, PARAMETERS_DIR, RESTRICTED_DIR};
 use crate::disco::sandbox::probe::{self, ProbeError};
@@ -16,7 +17,6 @@ use crate::disco::sandbox::restricted;
 use crate::disco::sandbox::shadow;
 use crate::disco::sandbox::standing::Place;
 use crate::disco::sandbox::{Activity, Furniture, PARAMETERS_VARIABLE, Program, Sandbox, SandboxError};
-use crate::disco::spin::{BASH, PATH, interpreter};
 
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]

@@ -10,7 +10,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::disco::diff::Format;
+use crate::disco::changes::diff::Format;
 use crate::disco::limits::Limits;
 use crate::server_conf::ServerConf;
 

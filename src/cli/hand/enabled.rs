@@ -13,9 +13,9 @@ use crate::cli::output::{Lines, answer};
 use crate::cli::streams::{Answer, exit_code, input, pass_on};
 use crate::cli::{exit, state};
 use crate::disco::Mode;
+use crate::disco::changes::diff::Format;
+use crate::disco::changes::secrets::Secrets;
 use crate::disco::changes::{Change, Show, counted};
-use crate::disco::diff::Format;
-use crate::disco::secrets::Secrets;
 use crate::disco::session::{self, SessionError, Standing};
 
 /// Version of the JSON that `fs diff --json` prints.

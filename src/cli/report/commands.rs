@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::cli::report::html::escape;
+use crate::cli::report::text::escape;
 use crate::disco::report::Run;
 use crate::disco::sandbox::shadow::one_line;
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use crate::cli::report::html::{escape, shortened};
+use crate::cli::report::text::{escape, shortened};
 use crate::disco::report::{Outcome, Run};
 
 /// Size of a module's box, and of the space between columns and rows.

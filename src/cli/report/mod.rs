@@ -1,13 +1,14 @@
 //! `report`: what a run used and did, as lines, as JSON or as a page.
 //!
 //! `figures.rs` writes the original's blocks, `compare.rs` sets two runs side by side, `html.rs` writes the page, with
-//! drawings by `timeline.rs` and `graph.rs`.
+//! drawings by `timeline.rs` and `graph.rs` and with others' words by `text.rs`.
 
 mod commands;
 mod compare;
 mod figures;
 mod graph;
 mod html;
+mod text;
 mod timeline;
 
 use std::io::{self, IsTerminal};

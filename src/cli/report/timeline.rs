@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::cli::report::html::{escape, shortened};
+use crate::cli::report::text::{escape, shortened};
 use crate::disco::report::{Outcome, Run, Step};
 
 /// Width of the drawing, of the names at its left and of the margin at its right, in its own units.

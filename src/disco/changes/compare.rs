@@ -7,12 +7,12 @@ use std::path::Path;
 
 use nix::unistd::geteuid;
 
+use crate::disco::changes::diff::{Content, Format};
 use crate::disco::changes::entry::{group_name, owner_name, unreadable};
 use crate::disco::changes::readers::LayerFlags;
+use crate::disco::changes::secrets::{self, Secrets};
 use crate::disco::changes::{Attributes, Change, Entry, HostPath, PROTECTION, ScanError, View, read_entry};
-use crate::disco::diff::{Content, Format};
 use crate::disco::sandbox::probe::Rights;
-use crate::disco::secrets::{self, Secrets};
 
 /// How contents are shown.
 #[derive(Debug, Clone, Copy, Default)]

@@ -14,8 +14,8 @@ use rustix::fs::IFlags;
 use serde::{Deserialize, Serialize};
 use xattr::{FileExt, XAttrs};
 
+use crate::disco::changes::content;
 use crate::disco::changes::{HostPath, escape};
-use crate::disco::content;
 use crate::disco::sandbox::probe::Rights;
 
 /// What lies at a path.

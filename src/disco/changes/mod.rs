@@ -1,11 +1,15 @@
 //! What a run changed: a path, what lay there, what lies there now. How it is found is the business of the files here.
 
 mod compare;
+pub(crate) mod content;
+pub mod diff;
 mod entry;
 mod names;
+pub mod noise;
 mod path;
 mod readers;
 mod scan;
+pub mod secrets;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +23,7 @@ pub(crate) use self::names::names_of;
 pub(crate) use self::path::escape;
 pub use self::path::{HostPath, unescape};
 pub use self::scan::Scanner;
-use crate::disco::diff::Content;
-use crate::disco::secrets;
+use crate::disco::changes::diff::Content;
 
 /// One path that differs from the live system.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

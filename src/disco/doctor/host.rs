@@ -8,14 +8,14 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::disco::Mode;
+use crate::disco::changes::noise::Noise;
 use crate::disco::commands::Commands;
 use crate::disco::doctor::{Finding, Patient};
 use crate::disco::ending;
-use crate::disco::fetch::{Limits, Universe};
-use crate::disco::noise::Noise;
 use crate::disco::sandbox::explain::explain;
 use crate::disco::sandbox::probe;
 use crate::disco::settings::Settings;
+use crate::disco::universe::fetch::{Limits, Universe};
 
 /// How long an rsync daemon may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);

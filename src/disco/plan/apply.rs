@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::disco::Mode;
+use crate::disco::changes::noise::{Noise, NoiseError};
 use crate::disco::commands::{CommandListError, Commands};
 use crate::disco::dance::{Event, Watch};
 use crate::disco::deferred::Deferred;
@@ -11,13 +12,12 @@ use crate::disco::ending::{self, EndingError};
 use crate::disco::history::{History, HistoryError};
 use crate::disco::lock::{Lock, LockError};
 use crate::disco::merge::{self, MergeError, Source};
-use crate::disco::noise::{Noise, NoiseError};
-use crate::disco::params::NodeName;
 use crate::disco::plan::check::check_host;
 use crate::disco::plan::{Plan, PlanError, failed};
 use crate::disco::report::{HeldBackBy, Run, Step, Usage};
 use crate::disco::sandbox::probe::{self, ProbeError};
 use crate::disco::sandbox::{Host, SandboxError, Scratch};
+use crate::disco::universe::params::NodeName;
 
 /// Which plan is to be applied where.
 #[derive(Debug)]

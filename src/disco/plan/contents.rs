@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use crate::disco::changes::content;
+use crate::disco::changes::diff::{Content, LONGEST_TEXT};
 use crate::disco::changes::{Change, Entry};
-use crate::disco::content;
-use crate::disco::diff::{Content, LONGEST_TEXT};
 use crate::disco::plan::{Head, State};
 
 /// How much is carried of what a file held before: all of it, where that is needed to show what differs. Nothing of

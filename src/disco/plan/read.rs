@@ -14,8 +14,8 @@ use nix::sys::time::TimeSpec;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::disco::changes::noise::Noise;
 use crate::disco::changes::{Change, Entry, HostPath, View, mark_implied, read_entry, unescape};
-use crate::disco::noise::Noise;
 use crate::disco::plan::check::check_paths;
 use crate::disco::plan::contents;
 use crate::disco::plan::{DIGEST, Head, PlanError, SCHEMA, State, Times, failed};

@@ -10,9 +10,9 @@ use nix::errno::Errno;
 use nix::unistd::Whence;
 use sha2::{Digest, Sha256};
 
+use crate::disco::changes::content;
+use crate::disco::changes::diff::Content;
 use crate::disco::changes::{Change, HostPath};
-use crate::disco::content;
-use crate::disco::diff::Content;
 use crate::disco::plan::contents::length_before;
 use crate::disco::plan::{Head, PlanError, SCHEMA, State, Times, failed};
 use crate::disco::report::Run;

@@ -7,8 +7,8 @@ use std::os::unix::fs::FileExt;
 use md5::{Digest, Md5};
 use rustix::fs::SeekFrom;
 
+use crate::disco::changes::diff::LONGEST_TEXT;
 use crate::disco::changes::hex;
-use crate::disco::diff::LONGEST_TEXT;
 
 /// From this length on, the digest is one of the blocks that hold something: a file may be far longer than any disk.
 const MAY_BE_HOLLOW: u64 = 1 << 30;

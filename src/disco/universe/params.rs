@@ -12,8 +12,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::disco::module::{Module, ModuleName, NameError};
-use crate::disco::tree::{self, TreeError};
+use crate::disco::universe::module::{Module, ModuleName, NameError};
+use crate::disco::universe::tree::{self, TreeError};
 
 /// Name of a node: what `hostname` answers, or what the command line says.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

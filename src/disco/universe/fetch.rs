@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::disco::module::ModuleName;
-use crate::disco::params::NodeName;
 use crate::disco::process::{Group, wait_until};
 use crate::disco::report::Usage;
 use crate::disco::settings::Settings;
+use crate::disco::universe::module::ModuleName;
+use crate::disco::universe::params::NodeName;
 
 /// How long connecting may take, in seconds.
 const CONNECT: u32 = 10;

@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::disco::Mode;
+use crate::disco::dance::place::{self, PlaceError};
 use crate::disco::dance::{Event, Watch};
-use crate::disco::module::{Module, ModuleError};
-use crate::disco::params::NodeName;
-use crate::disco::place::{self, PlaceError};
 use crate::disco::report::{HeldBackBy, Step, Usage};
 use crate::disco::sandbox::plan::{COMMANDS_DIR, PARAMETERS_DIR, RESTRICTED_DIR};
 use crate::disco::sandbox::shadow::HeldBack;
 use crate::disco::sandbox::{Activity, OutputUse, PARAMETERS_VARIABLE, Program, Sandbox, SandboxError};
-use crate::disco::tree::{self, TreeError};
+use crate::disco::universe::module::{Module, ModuleError};
+use crate::disco::universe::params::NodeName;
+use crate::disco::universe::tree::{self, TreeError};
 
 /// Longest output of a template; what is longer is a runaway.
 const LONGEST_OUTPUT: usize = 64 << 20;

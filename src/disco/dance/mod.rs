@@ -1,34 +1,38 @@
 //! The journey of one run, from the lock to the report. It emits events as it goes and returns the run.
 
+mod place;
+pub(crate) mod spin;
+mod turn;
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::disco::Mode;
+use crate::disco::changes::noise::{Noise, NoiseError};
+use crate::disco::changes::secrets::Secrets;
 use crate::disco::changes::{Change, ScanError};
 use crate::disco::commands::{CommandListError, Commands};
+use crate::disco::dance::turn::Company;
 use crate::disco::deferred::Deferred;
 use crate::disco::ending::{self, EndingError};
-use crate::disco::fetch::{self, FetchError, Fetched, Limits, Universe};
 use crate::disco::history::{History, HistoryError};
 use crate::disco::links::real_place;
 use crate::disco::lock::Lock;
 pub use crate::disco::lock::LockError;
 use crate::disco::merge::{self, MergeError, Recovered};
-use crate::disco::module::{Module, ModuleError, ModuleName};
-use crate::disco::noise::{Noise, NoiseError};
-use crate::disco::order::{self, CycleError};
-use crate::disco::params::{self, NodeName, ParametersError};
 use crate::disco::plan::{self, PlanError};
 use crate::disco::report::{Run, Step};
 use crate::disco::sandbox::probe::{self, ProbeError, Rights};
 use crate::disco::sandbox::restricted;
 use crate::disco::sandbox::shadow::HeldBack;
 use crate::disco::sandbox::{Furniture, Host, SandboxError};
-use crate::disco::secrets::Secrets;
 use crate::disco::settings::Settings;
-use crate::disco::turn::Company;
+use crate::disco::universe::fetch::{self, FetchError, Fetched, Limits, Universe};
+use crate::disco::universe::module::{Module, ModuleError, ModuleName};
+use crate::disco::universe::order::{self, CycleError};
+use crate::disco::universe::params::{self, NodeName, ParametersError};
 
 /// What is to be danced.
 #[derive(Debug, Clone)]

@@ -7,10 +7,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::disco::fetch::PARTS;
-use crate::disco::module::{Module, ModuleError, ModuleName, parse_requires};
-use crate::disco::params::Key;
-use crate::disco::tree;
+use crate::disco::universe::fetch::PARTS;
+use crate::disco::universe::module::{Module, ModuleError, ModuleName, parse_requires};
+use crate::disco::universe::params::Key;
+use crate::disco::universe::tree;
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use petgraph::Direction;
 use petgraph::algo::tarjan_scc;
 use petgraph::graphmap::DiGraphMap;
 
-use crate::disco::module::{Module, ModuleName, Relation};
 use crate::disco::report::Edge;
+use crate::disco::universe::module::{Module, ModuleName, Relation};
 
 /// The modules want each other first.
 #[derive(Debug, thiserror::Error)]
@@ -135,7 +135,7 @@ fn find_circle(graph: &DiGraphMap<usize, usize>) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disco::module::Require;
+    use crate::disco::universe::module::Require;
     use proptest::prelude::*;
 
     fn module(name: &str, requires: &[(Relation, &str)]) -> Module {

@@ -13,7 +13,7 @@ use glob::{MatchOptions, Pattern};
 use crate::disco::changes::Change;
 
 /// What counts as noise on a node without files in `noise.d`.
-const DEFAULT_LIST: &str = include_str!("../../packaging/etc/noise.conf");
+const DEFAULT_LIST: &str = include_str!("../../../packaging/etc/noise.conf");
 
 /// Why the lists cannot be used.
 #[derive(Debug, thiserror::Error)]

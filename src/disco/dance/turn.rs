@@ -6,18 +6,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use crate::disco::Mode;
+use crate::disco::changes::noise::Noise;
 use crate::disco::changes::{Change, Scanner, Show};
+use crate::disco::dance::spin::{Spun, Stage, Trouble};
 use crate::disco::dance::{DanceError, Event, MergeEach, Request, Watch, with_causes};
 use crate::disco::deferred::Deferred;
 use crate::disco::ending;
 use crate::disco::merge;
-use crate::disco::module::{Module, ModuleName, Relation, Require};
-use crate::disco::noise::Noise;
-use crate::disco::params;
 use crate::disco::plan;
 use crate::disco::report::{ModuleRun, Outcome, Run, Step, Usage};
 use crate::disco::sandbox::{Furniture, Sandbox, Scratch, shadow};
-use crate::disco::spin::{Spun, Stage, Trouble};
+use crate::disco::universe::module::{Module, ModuleName, Relation, Require};
+use crate::disco::universe::params;
 
 /// What all turns of a run have in common.
 pub(crate) struct Company<'a> {
