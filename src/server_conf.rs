@@ -20,6 +20,13 @@ pub struct ServerConfError {
     source: io::Error,
 }
 
+impl ServerConfError {
+    /// Whether the file is there, and for others to read.
+    pub fn is_for_others(&self) -> bool {
+        self.source.kind() == io::ErrorKind::PermissionDenied
+    }
+}
+
 impl ServerConf {
     /// Understands the text of a file; the last line of a key wins.
     pub fn parse(text: &str) -> Self {

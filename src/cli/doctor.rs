@@ -9,10 +9,10 @@ use crate::Appliance;
 use crate::cli::error::CommandError;
 use crate::cli::exit;
 use crate::cli::output::answer;
-use crate::cli::state;
+use crate::cli::{settings, state};
+use crate::disco::dance::with_causes;
 use crate::disco::doctor::{self, Finding, Patient, Verdict};
 use crate::disco::settings::{Baked, Flags, Settings, Sources};
-use crate::server_conf::ServerConf;
 
 /// Look whether a dance can work here, and say what to do where it cannot
 ///
@@ -38,12 +38,12 @@ pub(super) fn run(appliance: &Appliance, arguments: &Arguments) -> Result<u8, Co
     let etcdir = PathBuf::from(brand.paths.etcdir);
     let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let baked = Baked { server: brand.client.server, rsync: brand.client.rsync };
-    let settings = match ServerConf::read(&etcdir.join("server.conf")) {
+    let settings = match settings::configuration(brand) {
         Ok(conf) => {
             let sources = Sources { environment: &environment, vardir: &vardir, conf: &conf };
             Settings::resolve(&Flags::default(), sources, baked).map_err(|error| error.to_string())
         }
-        Err(error) => Err(crate::disco::dance::with_causes(&error)),
+        Err(error) => Err(with_causes(&error)),
     };
     let findings = doctor::examine(&Patient { settings, vardir, etcdir, built: brand.source.date });
     let text = if arguments.json {
