@@ -10,7 +10,7 @@ use crate::cli::error::CommandError;
 use crate::cli::exit;
 use crate::cli::explain::explain;
 use crate::cli::output::{Lines, answer};
-use crate::cli::{settings, state};
+use crate::cli::{report, settings, state};
 use crate::disco::Mode;
 use crate::disco::changes::diff::Format;
 use crate::disco::changes::secrets::Secrets;
@@ -80,6 +80,9 @@ pub(super) struct Arguments {
     /// Print every setting with where it comes from, and what the sandbox would look like; run nothing
     #[arg(long)]
     explain: bool,
+    /// Print the figures of every step at the end, as `report` does [env: REPORT=true]
+    #[arg(long, conflicts_with = "json")]
+    report: bool,
     /// Print one JSON object (schema disco.run.v1) instead of lines
     #[arg(long)]
     json: bool,
@@ -151,6 +154,9 @@ pub(super) fn run(appliance: &Appliance, arguments: &Arguments) -> Result<u8, Co
                 }
                 Some(_) => lines.say("error", "no plan was saved, because the run failed"),
                 None => {}
+            }
+            if arguments.report || std::env::var_os("REPORT").is_some_and(|value| !value.is_empty()) {
+                report::say(&mut lines, &run);
             }
             lines.write(&format!("{}\n", run.verdict()));
             lines.finish()?;

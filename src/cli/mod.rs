@@ -26,9 +26,11 @@ mod state;
 mod streams;
 
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::Appliance;
@@ -79,6 +81,17 @@ enum Command {
     Shutup,
 }
 
+/// What does now what a command of the original did that is none any more.
+fn instead_of_original(command: &str) -> Option<&'static str> {
+    Some(match command {
+        "colorize" => "lines have their colours by themselves on a terminal",
+        "fetch_params" => "`dance` fetches the parameters; `dance --noop` merges nothing",
+        "spin" | "template" | "exec" => "`dance --noop --module NAME` runs one module and what it requires",
+        "files" | "params" => "`module fetch NAME` fetches a module with its files and parameters",
+        _ => return None,
+    })
+}
+
 /// Runs one command line and returns its exit code.
 pub fn run(appliance: &Appliance, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let brand = &appliance.brand;
@@ -102,7 +115,14 @@ pub fn run(appliance: &Appliance, arguments: impl IntoIterator<Item = OsString>)
         Ok(line) => line.command,
         Err(usage) => {
             // Help and version come this way too, on stdout and with code 0. A closed stdout is nobody's error.
-            let _ = usage.print();
+            if usage.print().is_err_and(|error| error.kind() != ErrorKind::BrokenPipe) {
+                return ExitCode::from(exit::FAILED);
+            }
+            if let Some(ContextValue::String(unknown)) = usage.get(ContextKind::InvalidSubcommand)
+                && let Some(instead) = instead_of_original(unknown)
+            {
+                eprintln!("  hint: {instead}");
+            }
             return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(exit::USAGE));
         }
     };

@@ -27,6 +27,9 @@ use crate::disco::report::{Run, Step};
 /// Module name under which the steps of the run itself are told, as in the original.
 const INTERNAL: &str = "_internal";
 
+/// How many of the slowest steps are named, unless somebody says how many.
+const SLOWEST: usize = 5;
+
 /// Show what each step of a run used
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -42,7 +45,7 @@ pub(super) struct Arguments {
     #[arg(allow_hyphen_values = true, value_parser = which)]
     run: Option<Which>,
     /// How many of the slowest steps to name
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = SLOWEST)]
     slowest: usize,
     /// Compare with another run, by default with the one of the same mode before it
     #[arg(long, value_name = "RUN", num_args = 0..=1, require_equals = true, value_parser = which, conflicts_with = "html")]
@@ -107,6 +110,11 @@ pub(super) fn run(appliance: &Appliance, arguments: &Arguments) -> Result<u8, Co
     lines.say("report", &run.verdict());
     lines.finish()?;
     Ok(exit::FINE)
+}
+
+/// The figures of a run among the lines of the dance that it was.
+pub(super) fn say(lines: &mut Lines, run: &Run) {
+    figures::say(lines, run, SLOWEST);
 }
 
 fn find(history: &History, which: Which, binary: &str) -> Result<Run, CommandError> {
