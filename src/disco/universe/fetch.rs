@@ -205,7 +205,10 @@ impl Universe {
         let mut command = Command::new(&self.command[0]);
         command.args(&self.command[1..]);
         // Nothing but files, directories and links is wanted of a universe; a vanished file vanishes here too.
-        command.args(["--no-D", "--delete"]).arg(format!("--timeout={}", self.limits.silence));
+        // Times count to the nanosecond: what was edited twice within a second is another file.
+        command
+            .args(["--no-D", "--delete", "--modify-window=-1"])
+            .arg(format!("--timeout={}", self.limits.silence));
         if matches!(self.address, Address::Daemon(_)) {
             command.arg(format!("--contimeout={}", CONNECT.min(self.limits.silence)));
         }
