@@ -1,7 +1,7 @@
 //! The process inside: enters its namespaces, puts the sandbox together and executes programs one at a time.
 //!
 //! The only file that forks. The client has no threads, so the child may do whatever it could do. It never returns:
-//! when the client's end of the channel closes, or the client dies, it ends, and in noop everything inside with it.
+//! when the client's end of the channel closes, or the client dies, it ends, and everything inside with it.
 
 use std::fs::File;
 use std::io;
@@ -14,7 +14,8 @@ use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
@@ -24,7 +25,7 @@ use crate::disco::sandbox::channel::{Channel, NotStarted, Program, Reply, Reques
 use crate::disco::sandbox::confine::Confinement;
 use crate::disco::sandbox::plan::{MountPlan, RunDirs};
 use crate::disco::sandbox::probe::Rights;
-use crate::disco::sandbox::{calls, mount, terminal};
+use crate::disco::sandbox::{calls, mount, terminal, watchdog};
 
 /// Everything the child needs to know; it gets a copy of the client's memory.
 pub(super) struct Blueprint<'a> {
@@ -66,7 +67,6 @@ pub(super) fn start(blueprint: &Blueprint, inner: &Channel) -> io::Result<Pid> {
         // Made before the others, which then belong to it.
         Rights::User => namespaces | libc::CLONE_NEWUSER,
     };
-    let client = std::process::id();
     let ids = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     // SAFETY: without CLONE_VM this is fork into new namespaces: the child runs on a copy of the stack, and since the
     // process has one thread, no lock can be held by a thread that the copy lacks.
@@ -83,7 +83,7 @@ pub(super) fn start(blueprint: &Blueprint, inner: &Channel) -> io::Result<Pid> {
     match pid {
         -1 => Err(io::Error::last_os_error()),
         0 => {
-            let code = live_inside(blueprint, inner, client, ids);
+            let code = live_inside(blueprint, inner, ids);
             // SAFETY: `_exit` ends the copy without running what the client registered for its own end.
             unsafe { libc::_exit(code) }
         }
@@ -91,8 +91,8 @@ pub(super) fn start(blueprint: &Blueprint, inner: &Channel) -> io::Result<Pid> {
     }
 }
 
-fn live_inside(blueprint: &Blueprint, channel: &Channel, client: u32, ids: (u32, u32)) -> libc::c_int {
-    let ready = set_up(blueprint, client, ids);
+fn live_inside(blueprint: &Blueprint, channel: &Channel, ids: (u32, u32)) -> libc::c_int {
+    let ready = set_up(blueprint, ids);
     match ready {
         Ok(inside) => {
             if let Some(stay) = &blueprint.stay {
@@ -118,15 +118,13 @@ struct Inside {
     confinement: Option<Arc<Confinement>>,
 }
 
-fn set_up(blueprint: &Blueprint, client: u32, ids: (u32, u32)) -> Result<Inside, Box<dyn std::error::Error>> {
+fn set_up(blueprint: &Blueprint, ids: (u32, u32)) -> Result<Inside, Box<dyn std::error::Error>> {
     if blueprint.rights == Rights::User {
         become_root_inside(ids)?;
     }
-    if blueprint.stay.is_none() {
+    // In noop everything inside ends with this process. In a live run it has to end the others itself, see `serve`.
+    if blueprint.stay.is_none() && blueprint.mode == Mode::Noop {
         die_with_parent()?;
-        if blueprint.mode == Mode::Live && nix::unistd::getppid().as_raw() as u32 != client {
-            return Err("the client is gone".into());
-        }
     }
     nix::unistd::setsid()?;
     mount::make_private()?;
@@ -261,22 +259,28 @@ fn bring_up_loopback() -> io::Result<()> {
     }
 }
 
+/// Executes programs for the client until it lets go of the sandbox or dies. Nothing that they started survives that.
 fn serve(mode: Mode, channel: &Channel, confinement: Option<&Arc<Confinement>>) -> libc::c_int {
-    loop {
-        match channel.receive::<Request>() {
-            Ok(Some((Request::Run { terminal }, descriptors))) => {
-                let outcome = spawn(terminal, descriptors, confinement)
-                    .and_then(|(child, started)| wait_among_orphans(child, started))
-                    .map_err(NotStarted::from);
-                end_what_is_left(mode);
-                if channel.send(&Reply::Ended(outcome), &[]).is_err() {
+    let Ok(ends) = EndsOfChildren::watched() else { return 1 };
+    while let Ok(Some((Request::Run { terminal }, descriptors))) = channel.receive::<Request>() {
+        let outcome = match spawn(terminal, descriptors, confinement) {
+            Ok((child, started)) => match ends.of(&child, started, channel) {
+                Ok(Some(usage)) => Ok(usage),
+                Ok(None) => {
+                    // A program that goes on without the client would change the host behind its back.
+                    watchdog::end_all(Pid::this());
                     return 1;
                 }
-            }
-            Ok(None) => return 0,
-            Err(_) => return 1,
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(error),
+        };
+        end_what_is_left(mode);
+        if channel.send(&Reply::Ended(outcome.map_err(NotStarted::from)), &[]).is_err() {
+            return 1;
         }
     }
+    0
 }
 
 /// Starts the program that came, with the streams that came with it.
@@ -486,31 +490,62 @@ pub(crate) fn watch_end(child: &Child) -> io::Result<OwnedFd> {
 pub(crate) fn wait_for(child: Child, started: Instant) -> io::Result<Usage> {
     // `child` goes with this function, so nobody waits for the number again.
     let pid = child.id() as libc::pid_t;
-    wait4(pid).map(|(_, status, used)| Usage::of(started.elapsed(), status, &used))
+    let (_, status, used) = wait4(pid, 0)?.ok_or(io::ErrorKind::NotFound)?;
+    Ok(Usage::of(started.elapsed(), status, &used))
 }
 
-/// The same for the first process of a namespace, which inherits every orphan: somebody has to take note of their end,
-/// or a script that stops a daemon of its own would wait for it for ever.
-fn wait_among_orphans(child: Child, started: Instant) -> io::Result<Usage> {
-    let pid = child.id() as libc::pid_t;
-    loop {
-        match wait4(-1)? {
-            (ended, status, used) if ended == pid => return Ok(Usage::of(started.elapsed(), status, &used)),
-            _ => {}
+/// Tells the first process of a sandbox, which inherits every orphan, that children ended: somebody has to take note of
+/// that, or a script that stops a daemon of its own would wait for it for ever.
+struct EndsOfChildren(SignalFd);
+
+impl EndsOfChildren {
+    /// From now on. Programs start without signals held back.
+    fn watched() -> io::Result<Self> {
+        let mut ends = SigSet::empty();
+        ends.add(Signal::SIGCHLD);
+        ends.thread_block()?;
+        Ok(EndsOfChildren(SignalFd::with_flags(&ends, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?))
+    }
+
+    /// Waits for a child and returns what it used; nothing where the client goes away before that.
+    fn of(&self, child: &Child, started: Instant, client: &Channel) -> io::Result<Option<Usage>> {
+        let pid = child.id() as libc::pid_t;
+        let mut polled =
+            [PollFd::new(self.0.as_fd(), PollFlags::POLLIN), PollFd::new(client.as_fd(), PollFlags::empty())];
+        loop {
+            match poll(&mut polled, PollTimeout::NONE) {
+                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+            // Several ends may have come as one signal.
+            while self.0.read_signal()?.is_some() {}
+            while let Some((ended, status, used)) = wait4(-1, libc::WNOHANG)? {
+                if ended == pid {
+                    return Ok(Some(Usage::of(started.elapsed(), status, &used)));
+                }
+            }
+            if polled[1].any().unwrap_or(false) {
+                return Ok(None);
+            }
         }
     }
 }
 
-fn wait4(pid: libc::pid_t) -> io::Result<(libc::pid_t, libc::c_int, libc::rusage)> {
+/// Waits for a child, or any for -1; none if none ended yet and `options` say not to wait.
+fn wait4(
+    child: libc::pid_t,
+    options: libc::c_int,
+) -> io::Result<Option<(libc::pid_t, libc::c_int, libc::rusage)>> {
     let mut status = 0;
     // SAFETY: all zeroes is a valid rusage.
     let mut used: libc::rusage = unsafe { std::mem::zeroed() };
     loop {
         // SAFETY: both pointers lead to live, writable values of the right types.
-        match unsafe { libc::wait4(pid, &mut status, 0, &mut used) } {
+        match unsafe { libc::wait4(child, &mut status, options, &mut used) } {
             -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
             -1 => return Err(io::Error::last_os_error()),
-            ended => return Ok((ended, status, used)),
+            0 => return Ok(None),
+            ended => return Ok(Some((ended, status, used))),
         }
     }
 }

@@ -304,6 +304,8 @@ struct Init(Pid);
 
 impl Drop for Init {
     fn drop(&mut self) {
+        // In a live run they would not end with it.
+        watchdog::end_all(self.0);
         // Init is our child and not yet waited for, so the number cannot be anybody else's.
         let _ = kill(self.0, Signal::SIGKILL);
         let _ = nix::sys::wait::waitpid(self.0, None);

@@ -68,7 +68,7 @@ impl Sandbox {
         let unusable = process("make a terminal in");
         let (master, inner) = terminal::open_inside(self.root()).map_err(&unusable)?;
         let caller = Caller::take(caller, &master).map_err(&unusable)?;
-        let written = with_output(program, inner.as_fd()).and_then(|program| program.in_memory());
+        let written = with_output(self.told(program), inner.as_fd()).and_then(|program| program.in_memory());
         let written = written.map_err(&unusable)?;
         let passed = [written.as_raw_fd(), inner.as_raw_fd(), inner.as_raw_fd(), inner.as_raw_fd()];
         self.channel.send(&Request::Run { terminal: true }, &passed).map_err(process("speak to"))?;
@@ -81,6 +81,16 @@ impl Sandbox {
             caller: Some(&caller),
         };
         self.see_to_its_end(relay, program, watch)
+    }
+
+    /// The program, told what it cannot see: a live run has the service manager within reach, although the root directory
+    /// is another one than its (systemd's ENVIRONMENT.md).
+    fn told(&self, program: &Program) -> Program {
+        let mut program = program.clone();
+        if self.mode == Mode::Live {
+            program.environment.push(("SYSTEMD_IGNORE_CHROOT".into(), "1".into()));
+        }
+        program
     }
 
     fn run_with_pipes(
@@ -97,8 +107,11 @@ impl Sandbox {
         for reader in [&out_reader, &err_reader] {
             rustix::io::ioctl_fionbio(reader, true).map_err(|errno| failed(errno.into()))?;
         }
+        let program = &self.told(program);
         let written = match output {
-            OutputUse::Shown => with_output(program, out_writer.as_fd()).and_then(|told| told.in_memory()),
+            OutputUse::Shown => {
+                with_output(program.clone(), out_writer.as_fd()).and_then(|told| told.in_memory())
+            }
             OutputUse::Captured => program.in_memory(),
         };
         let written = written.map_err(process("pass a program to"))?;
@@ -247,9 +260,8 @@ impl Sandbox {
 }
 
 /// Tells shadows which file the program's own output is.
-fn with_output(program: &Program, output: BorrowedFd<'_>) -> io::Result<Program> {
+fn with_output(mut program: Program, output: BorrowedFd<'_>) -> io::Result<Program> {
     let found = rustix::fs::fstat(output)?;
-    let mut program = program.clone();
     let which = format!("{}:{}", found.st_dev, found.st_ino);
     program.environment.push((shadow::OUTPUT_VARIABLE.into(), which.into()));
     Ok(program)
