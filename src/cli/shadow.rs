@@ -36,9 +36,9 @@ pub(super) fn answer(arguments: &[OsString]) -> Option<ExitCode> {
             ExitCode::SUCCESS
         }
         Ok((Answer::Deferred, ..)) => ExitCode::SUCCESS,
-        Ok((Answer::Run, ..)) => {
-            let failed =
-                Command::new(shadow::real_program(&call.behind)).arg0(&executed).args(arguments).exec();
+        Ok((Answer::Run { environment }, ..)) => {
+            let mut real = Command::new(shadow::real_program(&call.behind));
+            let failed = real.arg0(&executed).args(arguments).envs(environment).exec();
             refused(&call, &failed.to_string())
         }
         Ok((Answer::Answered { exit, .. }, stdout, stderr)) => {

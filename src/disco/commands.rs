@@ -1,7 +1,7 @@
 //! The lists of commands: what becomes of a call of a command that acts on the running system.
 //!
 //! ```text
-//! ETCDIR/commands.d/*.conf     lines: VERDICT COMMAND [WORD…]; packaging/etc/commands.conf explains them
+//! ETCDIR/commands.d/*.conf     lines: VERDICT [NAME=VALUE…] COMMAND [WORD…]; packaging/etc/commands.conf explains them
 //! ```
 //!
 //! The lists are read on the host and the calls are judged on the host: what runs inside the sandbox only asks.
@@ -42,8 +42,8 @@ enum Verdict {
 /// What is to be done with a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Decision {
-    /// The real program runs, inside.
-    Run,
+    /// The real program runs, inside, with these variables beside its own.
+    Run(Vec<(String, String)>),
     /// It is told and not executed.
     Hold,
     /// The real program, at this path of the host, is run on the host and its answer given.
@@ -68,6 +68,8 @@ enum Word {
 struct Rule {
     verdict: Verdict,
     command: String,
+    /// Variables for the program, where it runs.
+    environment: Vec<(String, String)>,
     /// What its arguments are like; empty for none.
     pattern: Vec<Word>,
 }
@@ -164,10 +166,6 @@ impl Commands {
         fitting.max_by_key(|rule| rule.closeness())
     }
 
-    fn verdict(&self, argv: &[String]) -> Option<Verdict> {
-        self.rule(argv).map(|rule| rule.verdict)
-    }
-
     /// Whether the lists have a call executed after a merge that nobody saw being made: what no line names word for word
     /// must be plain names then.
     pub(crate) fn defer_unseen(&self, argv: &[String]) -> bool {
@@ -177,13 +175,14 @@ impl Commands {
 
     /// What is to be done with a call from inside; `now` is whether the caller wants it at once.
     pub(crate) fn decide(&self, mode: Mode, argv: &[String], now: bool) -> Decision {
-        match (mode, self.verdict(argv)) {
-            (_, None | Some(Verdict::Allow)) => Decision::Run,
-            (Mode::Live, Some(Verdict::Defer)) if !now => Decision::Defer,
+        let Some(rule) = self.rule(argv) else { return Decision::Run(Vec::new()) };
+        match (mode, rule.verdict) {
+            (_, Verdict::Allow) => Decision::Run(rule.environment.clone()),
+            (Mode::Live, Verdict::Defer) if !now => Decision::Defer,
             // A live run reaches the running system anyway.
-            (Mode::Live, Some(_)) => Decision::Run,
-            (Mode::Noop, Some(Verdict::AskHost)) => program(&argv[0]).map_or(Decision::Hold, Decision::Ask),
-            (Mode::Noop, Some(Verdict::Report | Verdict::Defer)) => Decision::Hold,
+            (Mode::Live, _) => Decision::Run(Vec::new()),
+            (Mode::Noop, Verdict::AskHost) => program(&argv[0]).map_or(Decision::Hold, Decision::Ask),
+            (Mode::Noop, Verdict::Report | Verdict::Defer) => Decision::Hold,
         }
     }
 
@@ -280,7 +279,16 @@ fn parse_rule(line: &str) -> Result<Rule, &'static str> {
         Some("defer") => Verdict::Defer,
         _ => return Err("begins with no verdict: write allow, report, ask-host or defer"),
     };
-    let command = words.next().ok_or("names no command: write its name after the verdict")?;
+    let mut environment = Vec::new();
+    let mut words = words.peekable();
+    while let Some((name, value)) = words.peek().and_then(|word| word.split_once('=')) {
+        if verdict != Verdict::Allow {
+            return Err("sets a variable for what is not executed inside: only allow takes NAME=VALUE");
+        }
+        environment.push((name.to_owned(), value.to_owned()));
+        words.next();
+    }
+    let command = words.next().ok_or("names no command: write its name after the verdict")?.to_owned();
     if command.contains(['/', '*']) {
         return Err(
             "names a path or a pattern where the name of one command belongs: a name covers all its paths",
@@ -288,7 +296,7 @@ fn parse_rule(line: &str) -> Result<Rule, &'static str> {
     }
     let words: Vec<&str> = words.collect();
     if words == [NO_ARGUMENTS] {
-        return Ok(Rule { verdict, command: command.to_owned(), pattern: Vec::new() });
+        return Ok(Rule { verdict, command, environment, pattern: Vec::new() });
     }
     let mut pattern = Vec::new();
     for word in words {
@@ -316,7 +324,7 @@ fn parse_rule(line: &str) -> Result<Rule, &'static str> {
     } else if pattern.is_empty() {
         pattern.push(Word::Any);
     }
-    Ok(Rule { verdict, command: command.to_owned(), pattern })
+    Ok(Rule { verdict, command, environment, pattern })
 }
 
 /// Directories in which commands are, in the order in which a shell with the PATH of scripts looks through them. Those to
@@ -348,6 +356,12 @@ mod tests {
         line.split(' ').map(str::to_owned).collect()
     }
 
+    impl Commands {
+        fn verdict(&self, argv: &[String]) -> Option<Verdict> {
+            self.rule(argv).map(|rule| rule.verdict)
+        }
+    }
+
     fn built_in() -> Commands {
         Commands::parse(Path::new("x"), DEFAULT_LIST).unwrap()
     }
@@ -364,6 +378,11 @@ mod tests {
             ("systemctl is-active --quiet nginx", Verdict::AskHost),
             ("systemctl is-active nginx", Verdict::AskHost),
             ("systemctl poweroff", Verdict::Report),
+            ("systemctl enable nginx", Verdict::Allow),
+            ("systemctl --quiet mask nginx", Verdict::Allow),
+            ("systemctl enable --now nginx", Verdict::Defer),
+            ("systemctl --now disable nginx", Verdict::Defer),
+            ("systemctl is-enabled --quiet nginx", Verdict::Allow),
             ("sysctl -n kernel.hostname", Verdict::AskHost),
             ("sysctl kernel.hostname", Verdict::AskHost),
             ("sysctl kernel.hostname=evil", Verdict::Report),
@@ -450,15 +469,22 @@ mod tests {
 
     #[test]
     fn noop_and_live_make_different_use_of_a_verdict() {
-        let commands = Commands::parse(Path::new("x"), "defer sh a\nreport sh b\nask-host sh c\n").unwrap();
+        let lists = "defer sh a\nreport sh b\nask-host sh c\nallow A=1 B= sh e ...\n";
+        let commands = Commands::parse(Path::new("x"), lists).unwrap();
+        let run = |environment: &[(&str, &str)]| {
+            let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            Decision::Run(environment.iter().map(owned).collect())
+        };
         let decide = |mode, call, now| commands.decide(mode, &argv(call), now);
         assert_eq!(decide(Mode::Noop, "sh a", true), Decision::Hold);
         assert_eq!(decide(Mode::Noop, "sh b", false), Decision::Hold);
         assert!(matches!(decide(Mode::Noop, "sh c", false), Decision::Ask(path) if path.ends_with("sh")));
-        assert_eq!(decide(Mode::Noop, "sh d", false), Decision::Run);
+        assert_eq!(decide(Mode::Noop, "sh d", false), run(&[]));
         assert_eq!(decide(Mode::Live, "sh a", false), Decision::Defer);
-        assert_eq!(decide(Mode::Live, "sh a", true), Decision::Run);
-        assert_eq!(decide(Mode::Live, "sh b", false), Decision::Run);
+        assert_eq!(decide(Mode::Live, "sh a", true), run(&[]));
+        assert_eq!(decide(Mode::Live, "sh b", false), run(&[]));
+        assert_eq!(decide(Mode::Noop, "sh e f", false), run(&[("A", "1"), ("B", "")]));
+        assert_eq!(decide(Mode::Live, "sh e", false), run(&[("A", "1"), ("B", "")]));
         assert_eq!(commands.real_programs(Mode::Noop).len(), 1);
         let all = Commands::parse(Path::new("x"), "report sh\ndefer sh a\n").unwrap();
         assert_eq!(all.real_programs(Mode::Noop).len(), 0);
@@ -475,6 +501,8 @@ mod tests {
             ("ask-host systemctl status ...", "lets options reach the host"),
             ("defer x a*b", "has a `*` inside a word"),
             ("defer x a \"\"", "has `\"\"` beside other words"),
+            ("report A=1 x", "only allow takes NAME=VALUE"),
+            ("allow A=1", "names no command"),
         ] {
             let text = format!("# fine\nreport service\n{line}\n");
             let error = Commands::parse(Path::new("/etc/x.conf"), &text).unwrap_err().to_string();

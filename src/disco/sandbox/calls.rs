@@ -127,9 +127,11 @@ impl Calls {
         let live = self.commands.decide(Mode::Live, &call.held.argv, call.now);
         call.held.deferred = call.exact && live == Decision::Defer;
         match self.commands.decide(self.mode, &call.held.argv, call.now) {
-            Decision::Run if self.real.contains(&call.behind) => only(Answer::Run),
+            Decision::Run(environment) if self.real.contains(&call.behind) => {
+                only(Answer::Run { environment })
+            }
             // By another name it is a command of which every call is held back.
-            Decision::Run | Decision::Hold => {
+            Decision::Run(_) | Decision::Hold => {
                 watch(Activity::HeldBack(call.held));
                 only(Answer::Held)
             }

@@ -67,7 +67,10 @@ pub enum Answer {
     /// It will be executed after the merge: go on as if it had been done.
     Deferred,
     /// Become the real program.
-    Run,
+    Run {
+        /// Variables that it gets beside its own.
+        environment: Vec<(String, String)>,
+    },
     /// The host executed it; what it wrote follows, a packet for each stream that it wrote to.
     Answered {
         /// Its exit code.
