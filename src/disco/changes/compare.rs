@@ -80,6 +80,7 @@ pub(super) fn look_closely(
         noise: false,
         implied: false,
         same_file,
+        vanished: false,
     }))
 }
 
@@ -198,6 +199,7 @@ pub fn compare_look(live: &Path, look: &Look) -> Result<Option<Change>, ScanErro
         noise: false,
         implied: false,
         same_file: true,
+        vanished: false,
     }))
 }
 

@@ -126,12 +126,15 @@ impl Identity {
     }
 }
 
-/// Whether an inode of the host may have this number in an overlay: that keeps the number and adds which layer it is from
-/// in the upper bits, in a way that only it knows (overlayfs documentation, "Inode properties"). A new file of the upper
-/// layer may have the number by chance.
+/// Whether an inode of the host may have this number in an overlay. A new file of the upper layer may have it by chance.
 pub(super) fn is_number_of(inode: u64, merged: u64) -> bool {
-    const NUMBER: u64 = u64::MAX >> 8;
-    inode & NUMBER == merged & NUMBER
+    number_of(inode) == number_of(merged)
+}
+
+/// What an overlay keeps of the number of an inode: it adds which layer it is from in the upper bits, in a way that only it
+/// knows (overlayfs documentation, "Inode properties").
+pub(super) fn number_of(inode: u64) -> u64 {
+    inode & (u64::MAX >> 8)
 }
 
 impl Entry {
@@ -287,7 +290,7 @@ fn kept(
         Err(error) => return Err(error),
     };
     for name in names {
-        if view == View::Live && is_of_an_overlay(&name) {
+        if view == View::Live && is_of_an_overlay(&name) || is_of_a_file_system(&name) {
             continue;
         }
         if let Some(value) = value(&name)? {
@@ -297,10 +300,16 @@ fn kept(
     Ok(found)
 }
 
-/// Whether an overlay keeps its books in an attribute.
+/// Whether an overlay keeps its books in an attribute. Those of users' overlays mean nothing to root's.
 pub(crate) fn is_of_an_overlay(name: &OsStr) -> bool {
-    let books: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
-    books.iter().any(|books| name.as_bytes().starts_with(books))
+    let is_in = |books: &str| name.as_bytes().starts_with(books.as_bytes());
+    is_in("trusted.overlay.") || Rights::own() == Rights::User && is_in("user.overlay.")
+}
+
+/// Whether an attribute is what one type of file system makes of something else, which no layer of another type can hold:
+/// XFS lists its lists of access once more (fs/xfs/libxfs/xfs_da_format.h), btrfs how it compresses (btrfs(5)).
+pub(crate) fn is_of_a_file_system(name: &OsStr) -> bool {
+    ["trusted.SGI_ACL_", "btrfs."].iter().any(|start| name.as_bytes().starts_with(start.as_bytes()))
 }
 
 /// Those of [`FLAGS`] that a file or directory has. Where they cannot be asked for, there are none.

@@ -14,11 +14,11 @@ pub mod secrets;
 use serde::{Deserialize, Serialize};
 
 pub use self::compare::{Look, Show, compare, compare_look};
-use self::entry::is_number_of;
 pub use self::entry::{
     Attributes, Entry, FLAGS, Identity, PROTECTION, ScanError, View, attributes, flags_at, hex,
 };
-pub(crate) use self::entry::{is_of_an_overlay, known_flags, names_in, read_entry};
+use self::entry::{is_number_of, number_of};
+pub(crate) use self::entry::{is_of_a_file_system, is_of_an_overlay, known_flags, names_in, read_entry};
 pub(crate) use self::names::names_of;
 pub(crate) use self::path::escape;
 pub use self::path::{HostPath, unescape};
@@ -49,6 +49,9 @@ pub struct Change {
     /// The file that was there was changed; otherwise another one took its place. Other names of a file change with it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub same_file: bool,
+    /// A file of the host that was changed, and that somebody else removed from here or moved away while the run went on.
+    #[serde(skip)]
+    pub vanished: bool,
 }
 
 /// What happened to a path.

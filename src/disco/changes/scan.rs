@@ -17,7 +17,7 @@ use crate::disco::changes::compare::Show;
 use crate::disco::changes::entry::{flags_at, inherited_flags, names_in, unreadable};
 use crate::disco::changes::readers::{LayerFlags, Moved, Readers};
 use crate::disco::changes::{
-    Change, HostPath, Identity, ScanError, View, attributes, is_number_of, mark_implied, names_of,
+    Change, HostPath, Identity, ScanError, View, attributes, is_number_of, mark_implied, names_of, number_of,
 };
 use crate::disco::sandbox::Sandbox;
 use crate::disco::sandbox::probe::Rights;
@@ -55,7 +55,7 @@ impl Scanner {
         let settled = jiff::Timestamp::now() - TICK;
         let settled = (settled.as_second(), i64::from(settled.subsec_nanosecond()));
         let merged = sandbox.root_path();
-        let (mut found, several, read) = thread::scope(|scope| {
+        let (mut found, several, vanished, read) = thread::scope(|scope| {
             let mut pass = Pass {
                 known: &self.known,
                 found: Vec::new(),
@@ -63,6 +63,9 @@ impl Scanner {
                 several: Vec::new(),
                 names: BTreeMap::new(),
                 shared: BTreeMap::new(),
+                numbers: BTreeSet::new(),
+                copied: Vec::new(),
+                vanished: BTreeSet::new(),
                 new_tree: None,
                 inherited: Default::default(),
                 opened: OpenedUp::default(),
@@ -71,13 +74,16 @@ impl Scanner {
                 let upper = layer.upper();
                 let found = fs::symlink_metadata(&upper).map_err(unreadable(&upper))?;
                 let flags = flags_at(&upper, &found);
-                let walk = Walk { merged: &merged, upper, at: layer.at.clone(), flags };
+                let index = layer.work().join("index");
+                let has_index = index.is_dir();
+                let walk = Walk { merged: &merged, upper, at: layer.at.clone(), flags, has_index };
+                walk.is_in_its_place()?;
                 pass.visit(&walk, Path::new(""))?;
-                pass.finish(&walk, &layer.work().join("index"))?;
+                pass.finish(&walk, &index)?;
             }
             let read = pass.moved.finish();
             drop(pass.opened);
-            Ok((pass.found, pass.several, read))
+            Ok((pass.found, pass.several, pass.vanished, read))
         })?;
         for (moved, change) in read {
             let change = change?;
@@ -92,6 +98,9 @@ impl Scanner {
         found.sort_by(|a, b| a.path.cmp(&b.path));
         mark_implied(&mut found);
         mark_linked(&mut found, &several);
+        for change in found.iter_mut().filter(|change| vanished.contains(&change.path.0)) {
+            change.vanished = true;
+        }
         Ok(found)
     }
 }
@@ -139,10 +148,18 @@ struct Pass<'scope, 'env, 'known> {
     moved: Readers<'scope, 'env>,
     /// Files that have several names in the merged view, of the layers that were visited.
     several: Vec<Several>,
-    /// The touched names of those of this layer, by the numbers of device and inode in the merged view.
-    names: BTreeMap<(u64, u64), Vec<PathBuf>>,
+    /// The touched names of those of this layer, and the number of the inode in the merged view, by the numbers of device
+    /// and inode.
+    names: BTreeMap<(u64, u64), (u64, Vec<PathBuf>)>,
     /// The touched names of live files that have several, of this layer, by device and number on the host.
     shared: BTreeMap<(u64, u64), Shared>,
+    /// Numbers of the live files at touched paths of this layer.
+    numbers: BTreeSet<u64>,
+    /// Where this layer has a copy of a live file and the host nothing, and the file's number.
+    copied: Vec<(PathBuf, u64)>,
+    /// Those of them, in the layers that were visited, whose file was at no other touched path, so that the run did not
+    /// move it here.
+    vanished: BTreeSet<PathBuf>,
     /// The directory seen last that is none on the host. All below it is new, even where a link of the host has its name
     /// and leads to something.
     new_tree: Option<PathBuf>,
@@ -213,7 +230,10 @@ impl Pass<'_, '_, '_> {
         left.retain(|_, file| file.is_left_elsewhere());
         self.visit_other_names(walk, index, &left)?;
         self.shared = BTreeMap::new();
-        for ((_, inode), names) in std::mem::take(&mut self.names) {
+        let numbers = std::mem::take(&mut self.numbers);
+        let copied = std::mem::take(&mut self.copied).into_iter();
+        self.vanished.extend(copied.filter(|(_, number)| !numbers.contains(number)).map(|(live, _)| live));
+        for (inode, names) in std::mem::take(&mut self.names).into_values() {
             let is_it = |file: &&Shared| is_number_of(file.before.ino(), inode) && walk.is_of_host(&names[0]);
             let was = left.values().find(is_it);
             self.several.push(Several { names, was: was.map(|file| file.touched[0].clone()) });
@@ -284,8 +304,14 @@ impl Pass<'_, '_, '_> {
         if !self.is_new(live) {
             names.extend(names_in(live)?);
         }
+        let mounts = (mount_of(live), mount_of(&merged));
         for name in names {
             let (live, merged) = (live.join(&name), merged.join(&name));
+            // What is mounted there is another layer's business.
+            let is_mounted = |path: &Path, mount| mount_of(path).is_some_and(|at| Some(at) != mount);
+            if is_mounted(&live, mounts.0) || is_mounted(&merged, mounts.1) {
+                continue;
+            }
             match fs::symlink_metadata(&merged) {
                 Ok(metadata) if metadata.is_dir() => {
                     self.opened.open(&merged)?;
@@ -346,9 +372,19 @@ impl Pass<'_, '_, '_> {
             (Some(before), Some(after)) => is_number_of(before.ino(), after.ino()) && walk.is_of_host(live),
             _ => false,
         };
+        if let Some(before) = before.as_ref().filter(|before| !before.is_dir()) {
+            self.numbers.insert(number_of(before.ino()));
+        }
+        // Without an index, what was moved or got another name has a number that only the layer knows.
+        if let (None, Some(after)) = (&before, after.filter(|after| !after.is_dir()))
+            && walk.has_index
+            && walk.has_copied_up(live)
+        {
+            self.copied.push((live.to_owned(), number_of(after.ino())));
+        }
         if let Some(after) = after.filter(|after| !after.is_dir() && after.nlink() > 1) {
-            let names = self.names.entry((after.dev(), after.ino())).or_default();
-            names.push(live.to_owned());
+            let several = self.names.entry(walk.file_at(live, after)).or_insert((after.ino(), Vec::new()));
+            several.1.push(live.to_owned());
         }
         if let Some(before) = before.as_ref().filter(|before| !before.is_dir() && before.nlink() > 1) {
             let file = (before.dev(), before.ino());
@@ -422,6 +458,8 @@ struct Walk<'a> {
     at: PathBuf,
     /// Those of the upper layer itself, which all in it inherits.
     flags: u32,
+    /// Whether the overlay keeps the names of a file together. Over an overlay it cannot.
+    has_index: bool,
 }
 
 impl Walk<'_> {
@@ -431,15 +469,46 @@ impl Walk<'_> {
         if relative.as_os_str().is_empty() { self.at.clone() } else { self.at.join(relative) }
     }
 
+    /// The layer's mount point must be where it was: what was moved with a directory above it, no path of the host leads to.
+    fn is_in_its_place(&self) -> Result<(), ScanError> {
+        let merged = self.merged(&self.at);
+        let is_there = self.at == Path::new("/") || mount_of(&merged) != merged.parent().and_then(mount_of);
+        match is_there && merged.symlink_metadata().is_ok() {
+            true => Ok(()),
+            false => {
+                let why =
+                    "a directory above this mount point was moved or replaced, which a sandbox cannot follow";
+                Err(unreadable(&self.at)(io::Error::other(why)))
+            }
+        }
+    }
+
+    /// The upper layer's entry for a path of the host.
+    fn in_upper(&self, live: &Path) -> PathBuf {
+        self.upper.join(live.strip_prefix(&self.at).unwrap_or(live))
+    }
+
+    /// Whether the upper layer has a copy of a file of the host, of which it knows where it came from.
+    fn has_copied_up(&self, live: &Path) -> bool {
+        xattr::get(self.in_upper(live), "trusted.overlay.origin").is_ok_and(|origin| origin.is_some())
+    }
+
+    /// By which numbers a file is known that has several names: those of the merged view, and where that numbers each name
+    /// by itself, those of the upper layer.
+    fn file_at(&self, live: &Path, merged: &Metadata) -> (u64, u64) {
+        let upper = if self.has_index { None } else { self.in_upper(live).symlink_metadata().ok() };
+        let found = upper.as_ref().unwrap_or(merged);
+        (found.dev(), found.ino())
+    }
+
     /// Whether what the merged view has at a path of the host is something of the host: as it is there, or a copy of it,
     /// of which the upper layer knows where it came from.
     fn is_of_host(&self, live: &Path) -> bool {
-        let upper = self.upper.join(live.strip_prefix(&self.at).unwrap_or(live));
         // Nobody copied the root of a layer, and a user's overlay cannot always keep where something came from.
         live == self.at
             || Rights::own() == Rights::User
-            || upper.symlink_metadata().is_err()
-            || xattr::get(&upper, "trusted.overlay.origin").is_ok_and(|origin| origin.is_some())
+            || self.in_upper(live).symlink_metadata().is_err()
+            || self.has_copied_up(live)
     }
 
     /// A path of the host in the merged view. No component of it is a link: the walk went through directories.

@@ -105,11 +105,20 @@ pub enum MergeError {
         /// The run that left it otherwise.
         run: u64,
     },
-    /// Another file system is mounted there, so no other entry can take the place.
-    #[error("{} is a mount point and cannot be replaced", path.display())]
+    /// Another file system is mounted there, or it is a subvolume; so no other entry can take the place.
+    #[error("{} is a mount point or a subvolume and cannot be replaced", path.display())]
     MountPoint {
         /// Which one.
         path: PathBuf,
+    },
+    /// Both paths are one file by two mounts, and the run changed it by both.
+    #[error(
+        "{} and {} are one file, mounted at two places, and each was changed as if it were one by itself",
+        paths[0].display(), paths[1].display()
+    )]
+    TwoMounts {
+        /// By which names.
+        paths: [PathBuf; 2],
     },
     /// `chattr +i` or `+a` keeps it from being changed.
     #[error("{} is immutable or append-only (see lsattr)", path.display())]

@@ -46,6 +46,10 @@ fn in_words(step: &Step, parameters: &Path) -> Cover {
         Step::BindReadOnly { from, at } => {
             cover(at, &format!("bound: {} in its place, read-only", from.display()))
         }
+        Step::SameFiles { from, at, .. } => cover(
+            at,
+            &format!("bound: what {} is in the sandbox, for both are the same files", from.display()),
+        ),
         Step::BindTree { at } => cover(at, "bound: the running system within reach"),
         Step::Hide { at } => cover(at, "hidden: empty inside"),
         Step::Proc => cover(Path::new("/proc"), "fresh: the processes of the run alone, settings read-only"),

@@ -1,6 +1,8 @@
 //! Executes a mount plan. The only file that mounts; it runs in the sandbox's own mount namespace, whose end undoes
 //! everything.
 
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -14,7 +16,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{chdir, pivot_root};
 
 use crate::disco::Mode;
-use crate::disco::changes::is_of_an_overlay;
+use crate::disco::changes::{is_of_a_file_system, is_of_an_overlay};
 use crate::disco::sandbox::mountinfo::{self, Mount};
 use crate::disco::sandbox::plan::{
     DEVICES, Extra, Found, Layer, MountPlan, PROC_HIDDEN, PROC_READ_ONLY, RUNTIME_DIR, RunDirs, Step,
@@ -115,6 +117,10 @@ fn execute(mode: Mode, rights: Rights, step: &Step, root: &Path, client: &Path) 
             };
             bind_read_only(from, &inside(root, at), devices)
         }
+        Step::SameFiles { from, at, read_only, options } => {
+            let write = if *read_only { MsFlags::MS_RDONLY } else { MsFlags::empty() };
+            bind(&inside(root, from), &inside(root, at), restrictions(options) | write)
+        }
         Step::BindTree { at } => {
             let target = inside(root, at);
             mount(Some(at), &target, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
@@ -163,6 +169,7 @@ fn mount_overlay(
     user::fill_upper(layer)?;
     // Last: what is made in a directory inherits from its list of access.
     copy_labels(&layer.at, &layer.upper())?;
+    copy_time(&live, &layer.upper())?;
     let upper = open_path(&layer.upper())?;
     let work = open_path(&layer.work())?;
     // Descriptors instead of paths: a mount point may hold the characters that separate options.
@@ -268,7 +275,15 @@ fn fill_extra(layer: &Layer, client: &Path) -> Result<(), MountError> {
             }
         }
     }
-    copy_labels(&layer.at, &extra)
+    copy_labels(&layer.at, &extra)?;
+    // What was made in them gave them another time.
+    let leading = layer.extras.iter().flat_map(|item| item.path().ancestors().skip(1));
+    for directory in leading.collect::<BTreeSet<_>>() {
+        if let Ok(live) = layer.at.join(directory).symlink_metadata() {
+            copy_time(&live, &extra.join(directory))?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes a directory and its parents in the extra layer. They carry the attributes of the live ones, because the
@@ -303,28 +318,40 @@ pub(super) fn copy_file(live: &Path, copy: &Path) -> Result<(), MountError> {
     fs::write(copy, content).map_err(io_failed("copy", live))?;
     copy_attributes(&attributes, copy)?;
     copy_labels(live, copy)?;
-    let modified =
-        attributes.modified().and_then(|time| File::options().write(true).open(copy)?.set_modified(time));
-    modified.map_err(io_failed("set the time of the copy of", live))
+    copy_time(&attributes, copy)
+}
+
+/// Gives a copy the time of modification of what it is a copy of.
+fn copy_time(from: &fs::Metadata, to: &Path) -> Result<(), MountError> {
+    let copied = from.modified().and_then(|time| File::open(to)?.set_modified(time));
+    copied.map_err(io_failed("set the time of", to))
 }
 
 /// Gives a copy the attributes of a live path, and none but those: it may have inherited a list of access.
 fn copy_labels(from: &Path, to: &Path) -> Result<(), MountError> {
-    let wanted: Vec<_> =
-        xattr::list(from).into_iter().flatten().filter(|name| !is_of_an_overlay(name)).collect();
+    let is_own = |name: &OsString| !is_of_an_overlay(name) && !is_of_a_file_system(name);
+    let wanted: Vec<_> = xattr::list(from).into_iter().flatten().filter(is_own).collect();
     let inherited = xattr::list(to).into_iter().flatten().filter(|name| !wanted.contains(name));
     for name in inherited.filter(|name| name.as_bytes().starts_with(b"system.posix_acl_")) {
         xattr::remove(to, &name).map_err(io_failed("take an inherited list of access from", to))?;
     }
     for name in wanted {
         if let Ok(Some(value)) = xattr::get(from, &name) {
-            let set = xattr::set(to, &name, &value);
-            if has_all_ids() {
-                set.map_err(io_failed("label", to))?;
+            match xattr::set(to, &name, &value) {
+                // A layer on another type of file system holds less, and what is copied to it later loses the same; but
+                // who may do what is not to be lost.
+                Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) && !decides_on_access(&name) => {
+                }
+                set if has_all_ids() => set.map_err(io_failed("label", to))?,
+                _ => {}
             }
         }
     }
     Ok(())
+}
+
+fn decides_on_access(name: &OsStr) -> bool {
+    ["security.", "system."].iter().any(|start| name.as_bytes().starts_with(start.as_bytes()))
 }
 
 fn copy_attributes(from: &fs::Metadata, to: &Path) -> Result<(), MountError> {
@@ -445,13 +472,18 @@ pub(crate) fn seal_runtime() -> Result<(), MountError> {
     mount(None::<&str>, at, None::<&str>, flags, None::<&str>).map_err(failed("seal", at))
 }
 
-/// Binds one mount, without what is mounted below it, and takes the right to write from it. The restrictions that the
-/// mount already has stay, and `restricted` come to them.
+/// Binds one mount, without what is mounted below it, and takes the right to write from it.
 fn bind_read_only(from: &Path, at: &Path, restricted: MsFlags) -> Result<(), MountError> {
+    bind(from, at, restricted | MsFlags::MS_RDONLY)
+}
+
+/// Binds one mount, without what is mounted below it. The restrictions that the mount already has stay, and `restricted`
+/// come to them.
+fn bind(from: &Path, at: &Path, restricted: MsFlags) -> Result<(), MountError> {
     mount(Some(from), at, None::<&str>, MsFlags::MS_BIND, None::<&str>).map_err(failed("bind", from))?;
     let held = rustix::fs::statvfs(at)
         .map_err(|errno| failed("look at", at)(Errno::from_raw(errno.raw_os_error())))?;
-    let mut flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | restricted;
+    let mut flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | restricted;
     for (has, repeat) in [
         (rustix::fs::StatVfsMountFlags::NOSUID, MsFlags::MS_NOSUID),
         (rustix::fs::StatVfsMountFlags::NODEV, MsFlags::MS_NODEV),
@@ -461,7 +493,7 @@ fn bind_read_only(from: &Path, at: &Path, restricted: MsFlags) -> Result<(), Mou
             flags |= repeat;
         }
     }
-    mount(None::<&str>, at, None::<&str>, flags, None::<&str>).map_err(failed("make read-only", at))
+    mount(None::<&str>, at, None::<&str>, flags, None::<&str>).map_err(failed("restrict", at))
 }
 
 fn tmpfs(at: &Path, flags: MsFlags, options: &str) -> Result<(), MountError> {

@@ -9,6 +9,10 @@ use std::path::PathBuf;
 pub(crate) struct Mount {
     /// Kernel's number of the mount, unique in its namespace.
     pub(crate) id: u64,
+    /// Which file system it shows, as `major:minor`.
+    pub(crate) device: String,
+    /// Which directory or file of that one.
+    pub(crate) root: PathBuf,
     /// Where it is mounted.
     pub(crate) point: PathBuf,
     /// Type of the file system: `ext4`.
@@ -38,9 +42,12 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     let text = |at: usize| fields.get(at).map(|field| String::from_utf8_lossy(field).into_owned());
     let options: Vec<String> = text(5)?.split(',').map(str::to_owned).collect();
     let super_options = text(separator + 3).unwrap_or_default();
+    let path = |at: usize| Some(PathBuf::from(OsString::from_vec(unescape(fields.get(at)?))));
     Some(Mount {
         id: text(0)?.parse().ok()?,
-        point: PathBuf::from(OsString::from_vec(unescape(fields.get(4)?))),
+        device: text(2)?,
+        root: path(3)?,
+        point: path(4)?,
         kind: text(separator + 1)?,
         read_only: options.iter().any(|option| option == "ro")
             || super_options.split(',').any(|option| option == "ro"),
@@ -85,6 +92,7 @@ mod tests {
             (mounts[0].id, mounts[0].point.to_str(), mounts[0].kind.as_str()),
             (36, Some("/mnt/a b"), "ext3")
         );
+        assert_eq!((mounts[0].device.as_str(), mounts[0].root.to_str()), ("98:0", Some("/mnt1")));
         assert!(!mounts[0].read_only && mounts[0].options.contains(&"nosuid".to_owned()));
         assert!(mounts[1].read_only && mounts[2].read_only);
     }

@@ -211,6 +211,8 @@ pub(crate) enum Step {
     OverlayReadOnly { at: PathBuf, options: Vec<String> },
     /// A live mount as it is, without its submounts, not writable. `from` is a path of the host.
     BindReadOnly { from: PathBuf, at: PathBuf },
+    /// What an overlay before has at another path of the sandbox: on the host, both paths show the same files.
+    SameFiles { from: PathBuf, at: PathBuf, read_only: bool, options: Vec<String> },
     /// A live tree with everything below it. Live runs only.
     BindTree { at: PathBuf },
     /// Hides what lies there.
@@ -272,8 +274,27 @@ impl MountPlan {
         }
     }
 
+    /// The path of an overlay that has what lies at a path: another one where a mount shows files that are elsewhere, too.
+    fn overlaid(&self, path: &Path) -> PathBuf {
+        let depth = |at: &Path| at.components().count();
+        let covering = self.steps.iter().filter_map(|step| match step {
+            Step::Overlay(Layer { at, .. }) if path.starts_with(at) => Some((at, None)),
+            Step::SameFiles { from, at, .. } if path.starts_with(at) => Some((at, Some(from))),
+            _ => None,
+        });
+        match covering.max_by_key(|(at, _)| depth(at)) {
+            Some((at, Some(from))) => {
+                let below = path.strip_prefix(at).expect("the mount covers the path");
+                // Joining nothing would leave a slash at the end.
+                if below.as_os_str().is_empty() { from.clone() } else { from.join(below) }
+            }
+            _ => path.to_owned(),
+        }
+    }
+
     /// Adds something of the sandbox's own to the layer that covers its path.
     pub(super) fn add(&mut self, path: &Path, extra: impl Fn(PathBuf) -> Extra) {
+        let path = &self.overlaid(path);
         let covering = self
             .steps
             .iter_mut()
@@ -340,7 +361,10 @@ pub(crate) fn plan(
         Step::Overlay(Layer { options, ..Layer::seen(at.to_owned(), dir) })
     };
     let root = Path::new("/");
-    steps.push(overlay(root, mounts.iter().find(|mount| mount.point == root), 0));
+    let root_mount = mounts.iter().find(|mount| mount.point == root);
+    steps.push(overlay(root, root_mount, 0));
+    // What the overlays cover so far.
+    let mut overlaid: Vec<&Mount> = root_mount.into_iter().collect();
 
     let mut below: Vec<&Mount> = mounts.iter().filter(|mount| mount.point != root).collect();
     below.sort_by_key(|mount| mount.point.components().count());
@@ -352,6 +376,17 @@ pub(crate) fn plan(
         let (number, what) = (steps.len(), found(&at));
         let kernel_view = KERNEL_VIEWS.contains(&mount.kind.as_str());
         let never_lower = NEVER_LOWER.contains(&mount.kind.as_str());
+        if what == Found::Directory && !kernel_view && !never_lower {
+            match overlaid.iter().find_map(|other| same_files(mount, other, mounts)) {
+                Some(from) => {
+                    let (read_only, options) = (mount.read_only, mount.restrictions());
+                    steps.push(Step::SameFiles { from, at, read_only, options });
+                    continue;
+                }
+                None if !mount.read_only => overlaid.push(mount),
+                None => {}
+            }
+        }
         steps.push(match (mode, what) {
             (Mode::Live, _) if kernel_view => Step::BindTree { at },
             (Mode::Noop, Found::Directory) if kernel_view => {
@@ -404,9 +439,14 @@ pub(crate) fn plan(
     steps.push(Step::BindReadOnly { from: dirs.parameters.clone(), at: parameters.clone() });
     steps.push(Step::Runtime { at: runtime.clone(), real: real.to_vec() });
     // With those of other sandboxes.
-    steps.push(Step::Hide { at: dirs.scratch.parent().unwrap_or(&dirs.scratch).to_owned() });
+    let scratch = dirs.scratch.parent().unwrap_or(&dirs.scratch);
+    steps.push(Step::Hide { at: scratch.to_owned() });
 
     let mut plan = MountPlan { steps, notes };
+    let elsewhere = plan.overlaid(scratch);
+    if elsewhere != scratch {
+        plan.steps.push(Step::Hide { at: elsewhere });
+    }
     for needed in [parameters, runtime] {
         if !is_directory(&needed) {
             plan.add(&needed, Extra::Directory);
@@ -424,12 +464,24 @@ pub(crate) fn plan(
     plan
 }
 
+/// Where the files of a mount are in the overlay over another one, if that shows them, too, and nothing is mounted on the
+/// way to them.
+fn same_files(mount: &Mount, other: &Mount, mounts: &[Mount]) -> Option<PathBuf> {
+    let below = mount.root.strip_prefix(&other.root).ok().filter(|_| mount.device == other.device)?;
+    let at = if below.as_os_str().is_empty() { other.point.clone() } else { other.point.join(below) };
+    let is_in_the_way = |third: &Mount| {
+        third.point != other.point && third.point.starts_with(&other.point) && at.starts_with(&third.point)
+    };
+    (at != mount.point && !mounts.iter().any(is_in_the_way)).then_some(at)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn mount(point: &str, kind: &str, read_only: bool) -> Mount {
-        Mount { id: 1, point: point.into(), kind: kind.into(), read_only, options: Vec::new() }
+        let (device, root, point) = (point.to_owned(), "/".into(), point.into());
+        Mount { id: 1, device, root, point, kind: kind.into(), read_only, options: Vec::new() }
     }
 
     fn plan_of(mode: Mode, mounts: &[Mount]) -> MountPlan {
@@ -464,6 +516,39 @@ mod tests {
         assert_eq!(overlays(&plan), ["/", "/var", "/var/log"]);
         assert!(plan.steps.contains(&Step::OverlayReadOnly { at: "/snap".into(), options: Vec::new() }));
         assert!(plan.notes.is_empty());
+    }
+
+    #[test]
+    fn files_that_are_at_two_places_are_one_in_the_sandbox_too() {
+        let bound = |root: &str, point: &str| Mount {
+            device: "/".into(),
+            root: root.into(),
+            ..mount(point, "ext4", point == "/mnt/ro")
+        };
+        let mounts = [
+            mount("/", "ext4", false),
+            bound("/srv/var", "/var"),
+            bound("/srv/data", "/mnt/ro"),
+            mount("/srv/covered", "xfs", false),
+            bound("/srv/covered/a", "/mnt/b"),
+        ];
+        let plan = plan_of(Mode::Noop, &mounts);
+        // What lies below a mount cannot be reached by its path in the overlay.
+        assert_eq!(overlays(&plan), ["/", "/srv/covered", "/mnt/b"]);
+        let same = |from: &str, at: &str, read_only| Step::SameFiles {
+            from: from.into(),
+            at: at.into(),
+            read_only,
+            options: Vec::new(),
+        };
+        for step in [same("/srv/var", "/var", false), same("/srv/data", "/mnt/ro", true)] {
+            assert!(plan.steps.contains(&step), "{step:?} is not in {plan:?}");
+        }
+        let root = plan.layers().next().unwrap();
+        assert!(root.extras.contains(&Extra::Directory("srv/var/disco/run".into())), "{root:?}");
+        for at in ["/var/x/scratch", "/srv/var/x/scratch"] {
+            assert!(plan.steps.contains(&Step::Hide { at: at.into() }), "{at}");
+        }
     }
 
     #[test]

@@ -182,7 +182,15 @@ mod tests {
     use super::*;
 
     fn mount(point: &str) -> Mount {
-        Mount { id: 1, point: point.into(), kind: "ext4".into(), read_only: false, options: Vec::new() }
+        Mount {
+            id: 1,
+            device: point.into(),
+            root: "/".into(),
+            point: point.into(),
+            kind: "ext4".into(),
+            read_only: false,
+            options: Vec::new(),
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use rustix::fs::statfs;
 
 use super::MergeError;
 use super::journal::{Plan, Store};
-use super::plan::is_mount_point;
+use super::plan::is_border;
 use super::reach::step;
 
 /// The stores of a plan, by number, that went with their file systems.
@@ -40,7 +40,7 @@ pub(super) fn stores(plan: &Plan, vardir: &Path) -> Result<BTreeSet<usize>, Merg
 /// Where a file system was mounted that is not now. One whose mount point is removed will not come back.
 fn is_waited_for(store: &Store) -> Result<bool, MergeError> {
     let mount = &store.mount.0;
-    Ok(mount.is_dir() && !is_mount_point(mount)?)
+    Ok(mount.is_dir() && !is_border(mount)?)
 }
 
 /// Where the file systems were mounted that were lost.

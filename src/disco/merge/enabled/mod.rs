@@ -165,7 +165,7 @@ fn finish(
     strangers: Strangers,
 ) -> Result<Vec<PathBuf>, MergeError> {
     let driven = drive_all(plans, Side::New, strangers);
-    match driven.and_then(|spared| write_down(current, plans, strangers).map(|()| spared)) {
+    match driven.and_then(|spared| write_down(vardir, current, plans, strangers).map(|()| spared)) {
         Ok(spared) => {
             // The merge is complete, whatever becomes of its journal: one that cannot be put aside now is finished, and
             // put aside, by the next command.
@@ -194,7 +194,7 @@ fn take_back(
             let undone = current
                 .enter(Phase::Forward)
                 .and_then(|()| drive_all(plans, Side::New, Strangers::Spare))
-                .and_then(|_| write_down(current, plans, Strangers::Spare))
+                .and_then(|_| write_down(vardir, current, plans, Strangers::Spare))
                 .and_then(|()| keep(vardir, current, plans));
             Err(give_up(failure, undone))
         }
@@ -243,13 +243,19 @@ fn sync(plan: &Plan) -> Result<(), MergeError> {
 }
 
 /// What a rollback needs; the last step that a full disk can bar.
-fn write_down(current: &Journal, plans: &[Plan], strangers: Strangers) -> Result<(), MergeError> {
+fn write_down(
+    vardir: &Path,
+    current: &Journal,
+    plans: &[Plan],
+    strangers: Strangers,
+) -> Result<(), MergeError> {
     for plan in plans {
         if undo::part_from_other_names(plan)? {
             sync(plan)?;
         }
     }
-    plans.iter().try_for_each(|plan| undo::write_down(current, plan, strangers))
+    let last = Journal::last(vardir);
+    plans.iter().try_for_each(|plan| undo::write_down(current, &last, plan, strangers))
 }
 
 /// The merge is complete. Its old objects are kept until the next live run; those of the run before are of no more use.

@@ -5,7 +5,7 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, StatxFlags, statvfs, statx};
+use rustix::fs::{AtFlags, StatxFlags, statfs, statvfs, statx};
 
 use super::journal::{Item, Plan, State, Store, Work};
 use super::likeness::Likeness;
@@ -52,6 +52,7 @@ pub(super) fn plan(changes: &[Change], source: &Source<'_>) -> Result<Planned, M
         stores: Vec::new(),
         roots: BTreeMap::new(),
         mounted: BTreeSet::new(),
+        files: BTreeMap::new(),
         items: BTreeMap::new(),
     };
     for change in changes {
@@ -209,6 +210,8 @@ struct Planner<'a> {
     roots: BTreeMap<PathBuf, PathBuf>,
     /// Files that are mounted by themselves.
     mounted: BTreeSet<PathBuf>,
+    /// The files that are changed, by device and number, each with a name and the mount on which that is.
+    files: BTreeMap<(u64, u64), (PathBuf, PathBuf)>,
     items: BTreeMap<PathBuf, (usize, Work)>,
 }
 
@@ -222,7 +225,7 @@ impl Planner<'_> {
         let path = &change.path.0;
         let now = existing(&mut self.reach, path)?;
         let same = match (&change.before, &now) {
-            (None, None) => true,
+            (None, None) => !change.vanished,
             (Some(before), Some(now)) if stays(change) => {
                 now.is_dir() && now.ino() == before.identity.inode && self.keeps_its_looks(now)
             }
@@ -240,13 +243,20 @@ impl Planner<'_> {
                 _ => MergeError::Moved { path },
             });
         }
-        let (Some(before), Some(_)) = (&change.before, &now) else { return Ok(()) };
+        let (Some(before), Some(now)) = (&change.before, &now) else { return Ok(()) };
+        if !now.is_dir() {
+            let mount = self.mount_of(path)?;
+            let known = self.files.entry((now.dev(), now.ino())).or_insert((path.clone(), mount.clone()));
+            if known.1 != mount {
+                return Err(MergeError::TwoMounts { paths: [known.0.clone(), path.clone()] });
+            }
+        }
         // What the run made mutable itself may change; otherwise nothing inside could change it either.
         let released = change.after.as_ref().is_some_and(|after| is_free(after.flags) && change.same_file);
         if !is_free(before.flags) && !released {
             return Err(MergeError::Immutable { path: path.clone() });
         }
-        if !keeps_inode(change) && is_mount_point(path)? {
+        if !keeps_inode(change) && is_border(path)? {
             // Nothing can take its place, but what it holds can change.
             if !before.is_file() || !change.after.as_ref().is_some_and(Entry::is_file) {
                 return Err(MergeError::MountPoint { path: path.clone() });
@@ -386,7 +396,7 @@ impl Planner<'_> {
         Ok(index)
     }
 
-    /// The mount point that a path, or the place where it will be, belongs to.
+    /// The mount point or subvolume that a path, or the place where it will be, belongs to.
     fn mount_of(&mut self, path: &Path) -> Result<PathBuf, MergeError> {
         let directory =
             path.ancestors().find(|above| open_directory(above).is_ok()).unwrap_or(Path::new("/"));
@@ -395,7 +405,7 @@ impl Planner<'_> {
         }
         let mut root = directory;
         while let Some(above) = root.parent() {
-            if is_mount_point(root)? {
+            if is_border(root)? {
                 break;
             }
             root = above;
@@ -433,6 +443,20 @@ fn keeps_inode(change: &Change) -> bool {
 fn is_same_content(change: &Change) -> bool {
     let content = |entry: &Entry| (entry.md5.clone(), entry.target.clone(), entry.is_device);
     change.before.as_ref().map(content) == change.after.as_ref().map(content)
+}
+
+/// Whether nothing can be renamed from inside a path to what is around it: something is mounted there, or it is a subvolume
+/// of btrfs, whose root has a number of its own (btrfs(5)).
+pub(super) fn is_border(path: &Path) -> Result<bool, MergeError> {
+    const BTRFS: u32 = 0x9123_683e;
+    const ROOT_OF_A_SUBVOLUME: u64 = 256;
+    if is_mount_point(path)? {
+        return Ok(true);
+    }
+    let found = step("look at", path, fs::symlink_metadata(path))?;
+    Ok(found.is_dir()
+        && found.ino() == ROOT_OF_A_SUBVOLUME
+        && step("look at the file system of", path, statfs(path))?.f_type as u32 == BTRFS)
 }
 
 /// Whether something is mounted at a path; the root of everything counts.

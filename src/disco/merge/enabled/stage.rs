@@ -11,6 +11,7 @@ use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::stat::{Mode, SFlag, mknodat};
 use nix::unistd::{Whence, linkat, lseek};
 use rustix::fs::{FallocateFlags, IFlags};
+use xattr::FileExt;
 
 use super::journal::{Plan, Side, State, Work};
 use super::likeness::Likeness;
@@ -107,6 +108,9 @@ pub(super) fn copy(
             if flags != 0 {
                 step("set the flags of", path, change_flags(&writer, IFlags::all(), flags))?;
             }
+            if view == View::Merged {
+                step("set the properties of", path, compress_like(path, &writer))?;
+            }
             step("write", path, copy_content(&reader, &writer))?;
         }
         libc::S_IFLNK => {
@@ -120,6 +124,21 @@ pub(super) fn copy(
     }
     let style = step("look at the new", path, Style::of(from, view))?;
     step("set mode and owner of", path, style.put_on(&reach.place(to)?, None)).map(drop)
+}
+
+/// Has btrfs compress a new file as it does the one that is at its path, or whatever is new in that directory. A layer of
+/// another type holds no such property, and the flag of the same meaning does not tell which algorithm.
+fn compress_like(path: &Path, new: &File) -> io::Result<()> {
+    const PROPERTY: &str = "btrfs.compression";
+    let property = |path: &Path| xattr::get(path, PROPERTY).ok().flatten();
+    let found = fs::symlink_metadata(path).is_ok_and(|found| found.is_file());
+    let from = if found { Some(path) } else { path.ancestors().skip(1).find(|above| above.is_dir()) };
+    match from.and_then(property) {
+        Some(wanted) if new.get_xattr(PROPERTY)?.as_ref() != Some(&wanted) => {
+            new.set_xattr(PROPERTY, &wanted)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Opens a regular file to read it; never waits, never follows a link.

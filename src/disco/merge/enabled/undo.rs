@@ -47,7 +47,14 @@ fn see(path: &Path, reach: &mut Reach) -> Result<Seen, MergeError> {
 }
 
 /// Writes down what the paths of a plan are now. After a recovery, they may be what somebody else made of them since.
-pub(super) fn write_down(journal: &Journal, plan: &Plan, strangers: Strangers) -> Result<(), MergeError> {
+///
+/// `before` is the journal of earlier merges of the same run, if this is not its first one.
+pub(super) fn write_down(
+    journal: &Journal,
+    before: &Journal,
+    plan: &Plan,
+    strangers: Strangers,
+) -> Result<(), MergeError> {
     let mut seen = Vec::with_capacity(plan.items.len());
     let mut reach = Reach::default();
     for number in plan.numbers() {
@@ -56,9 +63,61 @@ pub(super) fn write_down(journal: &Journal, plan: &Plan, strangers: Strangers) -
         if strangers == Strangers::Spare && !is_done(plan, number, &now)? {
             now = Seen::Strange;
         }
-        seen.push((path, now));
+        seen.push((path.clone(), now));
     }
+    seen.extend(other_names(before, plan, &seen, &mut reach)?);
     journal.write_sealed(&format!("{}.after", plan.name()), &seen)
+}
+
+/// A file that an earlier merge of the same run left at a path, and that this one touched by another of its names: its
+/// status changed once more.
+fn other_names(
+    before: &Journal,
+    plan: &Plan,
+    seen: &[(HostPath, Seen)],
+    reach: &mut Reach,
+) -> Result<Vec<(HostPath, Seen)>, MergeError> {
+    let earlier: Vec<Plan> = match before.plans() {
+        Err(MergeError::Journal { .. }) => Vec::new(),
+        plans => plans?.into_iter().filter(|earlier| earlier.run == plan.run).collect(),
+    };
+    if earlier.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut touched = BTreeSet::new();
+    for (item, (_, now)) in plan.numbers().map(|number| &plan.items[number]).zip(seen) {
+        let mount = &plan.stores[item.store].mount.0;
+        if let Seen::Other(now) = now {
+            touched.insert((mount, now.inode));
+        }
+        if let Work::Place { old: State::Object { shared: Some(inode), .. }, .. } = &item.work {
+            touched.insert((mount, inode.number));
+        }
+    }
+    let mut again = Vec::new();
+    for earlier in &earlier {
+        for (path, then) in seen_after(before, earlier)? {
+            let Ok(number) = earlier.items.binary_search_by(|item| item.path.0.cmp(&path.0)) else {
+                continue;
+            };
+            let mount = &earlier.stores[earlier.items[number].store].mount.0;
+            if let Seen::Other(then) = then
+                && touched.contains(&(mount, then.inode))
+                && plan.work_at(&path.0).is_none()
+            {
+                let now = see(&path.0, reach)?;
+                if matches!(now, Seen::Other(now) if now.inode == then.inode) {
+                    again.push((path, now));
+                }
+            }
+        }
+    }
+    Ok(again)
+}
+
+/// What was written down of the paths of a plan.
+fn seen_after(journal: &Journal, plan: &Plan) -> Result<Vec<(HostPath, Seen)>, MergeError> {
+    read_sealed(&journal.directory.join(format!("{}.after", plan.name())))
 }
 
 /// Whether what was seen at a path is what the plan was to make of it.
@@ -89,12 +148,12 @@ fn is_done(plan: &Plan, number: usize, seen: &Seen) -> Result<bool, MergeError> 
 /// Every path must be what the last merge that touched it left there.
 pub(super) fn check(journal: &Journal, plans: &[Plan]) -> Result<(), MergeError> {
     let mut left = BTreeMap::new();
+    let paths =
+        |plan: &'_ Plan| plan.numbers().map(|number| plan.items[number].path.0.clone()).collect::<Vec<_>>();
+    let there: BTreeSet<PathBuf> = plans.iter().flat_map(paths).collect();
     for plan in plans {
-        let seen: Vec<(HostPath, Seen)> =
-            read_sealed(&journal.directory.join(format!("{}.after", plan.name())))?;
-        let there: BTreeSet<&Path> =
-            plan.numbers().map(|number| plan.items[number].path.0.as_path()).collect();
-        for (path, seen) in seen.into_iter().filter(|(path, _)| there.contains(path.0.as_path())) {
+        let seen = seen_after(journal, plan)?;
+        for (path, seen) in seen.into_iter().filter(|(path, _)| there.contains(&path.0)) {
             let new = plan.work_at(&path.0).and_then(|work| work.state(Side::New));
             left.insert(path.0, (plan.run, seen, matches!(new, Some(State::Directory(_)))));
         }
