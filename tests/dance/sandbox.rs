@@ -201,3 +201,31 @@ fn a_mark_of_a_user_s_overlay_is_an_attribute_like_others() {
         assert_eq!(changes, [of("/srv"), of("/var")], "{run:#?}");
     }
 }
+
+/// A live script has the host's processes around it, so nothing but the client ends those that it left.
+#[test]
+fn what_a_live_script_started_ends_with_a_client_that_is_killed() {
+    let universe = Universe::empty().unwrap();
+    let script = "#!/bin/bash
+trap '' TERM HUP
+(trap '' TERM HUP; setsid bash -c 'while :; do sleep 0.07531; done') &
+grep SigBlk /proc/self/status > /run/blocked
+touch /run/started; sleep 7531
+";
+    universe.add("m-1/scripts/1.sh", script).unwrap();
+    let lab = Lab::with(universe);
+    for signal in ["TERM", "HUP", "INT", "QUIT", "KILL"] {
+        // A shell has its background ignore some of them.
+        let client = lab.shell(&format!(
+            "rm -f /run/started; perl -e '$SIG{{INT}} = $SIG{{QUIT}} = \"DEFAULT\"; exec @ARGV' \
+                 /opt/acme/sbin/acme-disco dance > /run/said 2>&1 & client=$!
+             for i in $(seq 1000); do [ -e /run/started ] && break; sleep 0.02; done; kill -{signal} $client
+             wait $client; echo \"code $?\"
+             for i in $(seq 500); do grep -lzE '^753[1]$|0.0753[1]' /proc/[0-9]*/cmdline > /run/left 2>/dev/null || break; sleep 0.02; done
+             cat /run/left; ls /run/started"
+        ));
+        assert!(client.ends_with("/run/started\n") && !client.contains("/proc/"), "{signal}: {client}");
+        assert!(!client.contains("code 0"), "{signal}: {client}");
+        assert_eq!(lab.shell("cat /run/blocked"), "SigBlk:\t0000000000000000\n");
+    }
+}

@@ -49,8 +49,9 @@ pub(super) struct Stay<'a> {
     pub(super) shadows: &'a [PathBuf],
 }
 
-/// Starts the process inside and returns its pid; it speaks first, see [`Reply::Ready`].
-pub(super) fn start(blueprint: &Blueprint, inner: &Channel) -> io::Result<Pid> {
+/// Starts the process inside and returns its pid; it speaks first, see [`Reply::Ready`]. `outer` is the other end of
+/// `inner`, where this process has it.
+pub(super) fn start(blueprint: &Blueprint, inner: &Channel, outer: Option<&Channel>) -> io::Result<Pid> {
     let namespaces = match blueprint.mode {
         Mode::Noop => {
             libc::CLONE_NEWNS
@@ -83,6 +84,11 @@ pub(super) fn start(blueprint: &Blueprint, inner: &Channel) -> io::Result<Pid> {
     match pid {
         -1 => Err(io::Error::last_os_error()),
         0 => {
+            if let Some(outer) = outer {
+                // With a copy of it, the child would never see that the client closed its end.
+                // SAFETY: the copy of the client's memory, where it has an owner, is never used for it, nor dropped.
+                unsafe { libc::close(outer.as_fd().as_raw_fd()) };
+            }
             let code = live_inside(blueprint, inner, ids);
             // SAFETY: `_exit` ends the copy without running what the client registered for its own end.
             unsafe { libc::_exit(code) }

@@ -228,7 +228,7 @@ impl Sandbox {
             stay: None,
         };
         // From here on the guard ends the process, whatever happens.
-        let init = Init(child::start(&blueprint, &inner).map_err(process("start"))?);
+        let init = Init(child::start(&blueprint, &inner, Some(&channel)).map_err(process("start"))?);
         drop(inner);
         let listener = first_word(&channel)?.into_iter().next().ok_or(SandboxError::Gone)?;
         let shadows = plan.shadows();

@@ -177,7 +177,7 @@ impl Place {
             client: &client,
             stay: Some(stay),
         };
-        child::start(&blueprint, inner).map_err(process("start"))?;
+        child::start(&blueprint, inner, None).map_err(process("start"))?;
         // It belongs to the sandbox now.
         std::mem::forget(scratch);
         Ok(())
