@@ -1,6 +1,6 @@
 //! A noop without the rights of root: the same report where only files are changed, and never a change of the host.
 
-use testbed::lab::{Ended, Lab, USER};
+use testbed::lab::{CONFIGURATION, Ended, Lab, USER};
 use testbed::universe::Universe;
 
 fn acme(lab: &Lab, arguments: &[&str]) -> Ended {
@@ -137,3 +137,20 @@ fn a_kernel_that_gives_users_no_namespace_is_named() {
     Ended::from(ended)
         .failed_with(&["a noop without root needs a user namespace", "sysctls user.max_user_namespaces"]);
 }
+
+#[test]
+fn a_user_s_noop_goes_without_a_configuration_that_is_for_root_alone() {
+    let universe = Universe::empty().unwrap();
+    universe.add("m-1/scripts/1.sh", "echo x > /etc/motd\n").unwrap();
+    let lab = Lab::on_disk(universe);
+    lab.shell(&format!("echo '{SECRET}' >> {CONFIGURATION}; chmod 600 {CONFIGURATION}"));
+    let noop = acme(&lab, &["dance", "--noop"]);
+    assert_eq!(noop.code, 0, "{noop:#?}");
+    assert!(noop.stderr.contains("server.conf is for root alone"), "{noop:#?}");
+    assert!(noop.stdout.contains("/etc/motd : Modified"), "{noop:#?}");
+    let doctor = acme(&lab, &["doctor"]);
+    assert!(doctor.code == 0 && !doctor.stdout.contains("SECRET"), "{doctor:#?}");
+}
+
+/// A line that a user must not learn.
+const SECRET: &str = "plugin.disco.server.uri = SECRET";

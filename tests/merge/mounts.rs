@@ -188,3 +188,53 @@ for i in range(3000): open('/srv/t/x', 'w'); os.unlink('/srv/t/x')\"
     assert!(live.code == 0 && live.stdout.contains("/srv/t/a : Modified"), "{live:#?}");
     assert_eq!(lab.shell("cat /srv/t/a /srv/t/b; stat -c %h /srv/t/a"), "new\nold\n1\n");
 }
+
+#[test]
+fn a_file_system_that_is_mounted_at_two_places_is_one_in_the_sandbox_too() {
+    let script = "echo one >> /srv/a/file; cat /mnt/b/file > /srv/seen; echo two >> /mnt/b/file; echo n > /mnt/b/new\n";
+    let lab = lab(script, true);
+    lab.shell("mkdir -p /srv/a /mnt/b; echo old > /srv/a/file; mount --bind /srv/a /mnt/b");
+    let before = look(&lab);
+    let noop = lab.acme(&["dance", "--noop"]);
+    assert!(noop.code == 0 && noop.stdout.contains("/mnt/b/new : Created"), "{noop:#?}");
+    assert!(!noop.stdout.contains("/srv/a/"), "each change is told once: {noop:#?}");
+    tree::assert_same(&look(&lab), &before);
+    let live = lab.acme(&["dance"]);
+    assert_eq!(live.code, 0, "{live:#?}");
+    assert_eq!(
+        lab.shell("cat /srv/a/file; echo; cat /srv/seen; ls /mnt/b"),
+        "old\none\ntwo\n\nold\none\nfile\nnew\n"
+    );
+    let back = lab.acme(&["rollback"]);
+    assert_eq!(back.code, 0, "{back:#?}");
+    tree::assert_same(&look(&lab), &before);
+}
+
+#[test]
+fn a_directory_above_a_mount_point_that_was_moved_is_named() {
+    let lab = lab("mv /srv/above /srv/elsewhere", true);
+    lab.shell("mkdir -p /srv/above/m; mount -t tmpfs m /srv/above/m");
+    let before = look(&lab);
+    for arguments in [&["dance", "--noop"][..], &["dance"]] {
+        lab.acme(arguments).failed_with(&["cannot read /srv/above/m", "which a sandbox cannot follow"]);
+        tree::assert_same(&look(&lab), &before);
+    }
+}
+
+#[test]
+fn a_new_directory_takes_what_a_default_list_of_access_leaves_its_owner() {
+    let lab = lab("mkdir /srv/d/made; echo x > /srv/d/made/file\n", true);
+    // The owner gets no right to enter what is made there.
+    let set = r#"use strict; my ($p, $n, $v) = ("/srv/d", "system.posix_acl_default",
+        pack "VvvVvvVvvV", 2, 1, 6, ~0, 4, 5, ~0, 32, 5, ~0);
+        syscall(188, $p, $n, $v, length $v, 0) == 0 or die "$!";"#;
+    lab.node.write("/root/set.pl", set, 0o644).unwrap();
+    lab.shell("mkdir /srv/d; perl /root/set.pl");
+    let before = look(&lab);
+    let live = lab.acme(&["dance"]);
+    assert_eq!(live.code, 0, "{live:#?}");
+    assert_eq!(lab.shell("stat -c %a /srv/d/made; cat /srv/d/made/file"), "655\nx\n");
+    let back = lab.acme(&["rollback"]);
+    assert_eq!(back.code, 0, "{back:#?}");
+    tree::assert_same(&look(&lab), &before);
+}

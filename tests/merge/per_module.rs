@@ -184,3 +184,29 @@ fn a_rollback_takes_back_what_one_module_put_into_the_new_directory_of_another()
     println!("{kills} kills");
     assert!(kills > 5, "{kills}");
 }
+
+#[test]
+fn a_rollback_knows_a_file_that_a_later_module_touched_by_another_of_its_names() {
+    for (old, first, second) in [
+        ("true", "echo v > /srv/f; ln /srv/f /srv/h", "echo x >> /srv/f"),
+        ("true", "echo v > /srv/f; ln /srv/f /srv/h", "rm /srv/f"),
+        ("true", "echo v > /srv/f", "ln /srv/f /srv/h"),
+        (
+            "echo v > /srv/f; ln /srv/f /srv/h; ln /srv/f /srv/k",
+            "rm /srv/h; ln /srv/f /srv/h2",
+            "chmod 600 /srv/f",
+        ),
+    ] {
+        let lab = lab(&[
+            ("a-1/scripts/1.sh", first),
+            ("b-1/requires", "after a-1\n"),
+            ("b-1/scripts/1.sh", second),
+        ]);
+        lab.shell(old);
+        let before = look(&lab);
+        assert_eq!(lab.acme(&["dance", "--per-module"]).code, 0);
+        let back = lab.acme(&["rollback"]);
+        assert_eq!(back.code, 0, "{first}; {second}: {back:#?}");
+        tree::assert_same(&look(&lab), &before);
+    }
+}

@@ -98,3 +98,28 @@ fn a_journal_that_was_committed_and_is_damaged() {
     assert_eq!(lab.acme(&["dance"]).code, 0);
     assert_eq!(lab.shell("cat /srv/t/x"), "x\n");
 }
+
+#[test]
+fn a_file_that_the_host_removed_or_moved_away_meanwhile() {
+    for theirs in
+        ["rm /srv/t/alone/file", "mv /srv/t/alone /srv/t/away", "mv /srv/t/alone/file /srv/t/elsewhere"]
+    {
+        let script = format!("echo mine >> /srv/t/alone/file; nsenter -t 1 -m {theirs}");
+        let lab = lab(&script, "size=1m");
+        lab.shell("mkdir /srv/t/alone; echo old > /srv/t/alone/file");
+        lab.acme(&["dance"]).failed_with(&["nothing was merged", "/srv/t/alone", "changed on the host"]);
+        assert_eq!(lab.shell("grep -rl mine /srv/t"), "", "{theirs}");
+    }
+}
+
+#[test]
+fn one_file_that_is_changed_through_two_mounts() {
+    let lab = lab("echo one >> /srv/t/file; echo two >> /srv/t/d/single", "size=1m");
+    lab.shell("touch /srv/t/d/single; mount --bind /srv/t/file /srv/t/d/single");
+    let before = look(&lab);
+    lab.acme(&["dance"]).failed_with(&[
+        "nothing was merged",
+        "/srv/t/d/single and /srv/t/file are one file, mounted at two places",
+    ]);
+    tree::assert_same(&look(&lab), &before);
+}

@@ -301,7 +301,8 @@ impl Pass<'_, '_, '_> {
         let merged = walk.merged(live);
         self.compare(walk, live, Some(metadata))?;
         let mut names: BTreeSet<OsString> = names_in(&merged)?.into_iter().collect();
-        if !self.is_new(live) {
+        let is_new = self.is_new(live);
+        if !is_new {
             names.extend(names_in(live)?);
         }
         let mounts = (mount_of(live), mount_of(&merged));
@@ -309,7 +310,7 @@ impl Pass<'_, '_, '_> {
             let (live, merged) = (live.join(&name), merged.join(&name));
             // What is mounted there is another layer's business.
             let is_mounted = |path: &Path, mount| mount_of(path).is_some_and(|at| Some(at) != mount);
-            if is_mounted(&live, mounts.0) || is_mounted(&merged, mounts.1) {
+            if !is_new && is_mounted(&live, mounts.0) || is_mounted(&merged, mounts.1) {
                 continue;
             }
             match fs::symlink_metadata(&merged) {

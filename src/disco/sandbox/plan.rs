@@ -211,7 +211,7 @@ pub(crate) enum Step {
     OverlayReadOnly { at: PathBuf, options: Vec<String> },
     /// A live mount as it is, without its submounts, not writable. `from` is a path of the host.
     BindReadOnly { from: PathBuf, at: PathBuf },
-    /// What an overlay before has at another path of the sandbox: on the host, both paths show the same files.
+    /// What an overlay before has, at another path of the sandbox: on the host, both paths show the same files.
     SameFiles { from: PathBuf, at: PathBuf, read_only: bool, options: Vec<String> },
     /// A live tree with everything below it. Live runs only.
     BindTree { at: PathBuf },
@@ -274,22 +274,36 @@ impl MountPlan {
         }
     }
 
-    /// The path of an overlay that has what lies at a path: another one where a mount shows files that are elsewhere, too.
+    /// The path of an overlay that has what lies at a path: another one where files are at several places.
     fn overlaid(&self, path: &Path) -> PathBuf {
-        let depth = |at: &Path| at.components().count();
         let covering = self.steps.iter().filter_map(|step| match step {
             Step::Overlay(Layer { at, .. }) if path.starts_with(at) => Some((at, None)),
             Step::SameFiles { from, at, .. } if path.starts_with(at) => Some((at, Some(from))),
             _ => None,
         });
         match covering.max_by_key(|(at, _)| depth(at)) {
-            Some((at, Some(from))) => {
-                let below = path.strip_prefix(at).expect("the mount covers the path");
-                // Joining nothing would leave a slash at the end.
-                if below.as_os_str().is_empty() { from.clone() } else { from.join(below) }
-            }
+            Some((at, Some(from))) => join(from, path.strip_prefix(at).expect("the mount covers the path")),
             _ => path.to_owned(),
         }
+    }
+
+    /// The other paths of what lies at a path.
+    fn other_places_of(&self, path: &Path) -> Vec<PathBuf> {
+        let overlaid = self.overlaid(path);
+        let mut places = vec![overlaid.clone()];
+        let layer = self
+            .layers()
+            .filter(|layer| overlaid.starts_with(&layer.at))
+            .max_by_key(|layer| depth(&layer.at));
+        for step in &self.steps {
+            if let Step::SameFiles { from, at, .. } = step
+                && layer.is_some_and(|layer| layer.at == *from)
+            {
+                places.push(join(at, overlaid.strip_prefix(from).expect("the layer covers the path")));
+            }
+        }
+        places.retain(|place| place != path);
+        places
     }
 
     /// Adds something of the sandbox's own to the layer that covers its path.
@@ -302,7 +316,7 @@ impl MountPlan {
                 Step::Overlay(layer) if path.starts_with(&layer.at) => Some(layer),
                 _ => None,
             })
-            .max_by_key(|layer| layer.at.components().count());
+            .max_by_key(|layer| depth(&layer.at));
         let Some(layer) = covering else { return };
         let relative = path.strip_prefix(&layer.at).expect("the layer covers the path").to_owned();
         layer.extras.push(extra(relative));
@@ -363,11 +377,11 @@ pub(crate) fn plan(
     let root = Path::new("/");
     let root_mount = mounts.iter().find(|mount| mount.point == root);
     steps.push(overlay(root, root_mount, 0));
-    // What the overlays cover so far.
-    let mut overlaid: Vec<&Mount> = root_mount.into_iter().collect();
+    // Live file systems as the sandbox shows them.
+    let mut shown: Vec<&Mount> = root_mount.into_iter().collect();
 
     let mut below: Vec<&Mount> = mounts.iter().filter(|mount| mount.point != root).collect();
-    below.sort_by_key(|mount| mount.point.components().count());
+    below.sort_by_key(|mount| depth(&mount.point));
     for mount in below {
         if left_out.iter().any(|tree| mount.point.starts_with(tree)) {
             continue;
@@ -377,14 +391,9 @@ pub(crate) fn plan(
         let kernel_view = KERNEL_VIEWS.contains(&mount.kind.as_str());
         let never_lower = NEVER_LOWER.contains(&mount.kind.as_str());
         if what == Found::Directory && !kernel_view && !never_lower {
-            match overlaid.iter().find_map(|other| same_files(mount, other, mounts)) {
-                Some(from) => {
-                    let (read_only, options) = (mount.read_only, mount.restrictions());
-                    steps.push(Step::SameFiles { from, at, read_only, options });
-                    continue;
-                }
-                None if !mount.read_only => overlaid.push(mount),
-                None => {}
+            shown.push(mount);
+            if shares(mount, &shown, mounts).is_some() {
+                continue;
             }
         }
         steps.push(match (mode, what) {
@@ -429,6 +438,7 @@ pub(crate) fn plan(
         });
     }
 
+    steps.extend(same_files(&shown, mounts, &left_out));
     match mode {
         Mode::Noop => steps.extend([Step::Proc, Step::Sys, Step::Dev]),
         Mode::Live => steps.extend(
@@ -443,10 +453,7 @@ pub(crate) fn plan(
     steps.push(Step::Hide { at: scratch.to_owned() });
 
     let mut plan = MountPlan { steps, notes };
-    let elsewhere = plan.overlaid(scratch);
-    if elsewhere != scratch {
-        plan.steps.push(Step::Hide { at: elsewhere });
-    }
+    plan.steps.extend(plan.other_places_of(scratch).into_iter().map(|at| Step::Hide { at }));
     for needed in [parameters, runtime] {
         if !is_directory(&needed) {
             plan.add(&needed, Extra::Directory);
@@ -464,15 +471,71 @@ pub(crate) fn plan(
     plan
 }
 
-/// Where the files of a mount are in the overlay over another one, if that shows them, too, and nothing is mounted on the
-/// way to them.
-fn same_files(mount: &Mount, other: &Mount, mounts: &[Mount]) -> Option<PathBuf> {
-    let below = mount.root.strip_prefix(&other.root).ok().filter(|_| mount.device == other.device)?;
-    let at = if below.as_os_str().is_empty() { other.point.clone() } else { other.point.join(below) };
+/// Where a mount shows the files at the root of another one, too: nothing else is mounted on the way to them, nor below.
+fn place_in(mount: &Mount, other: &Mount, mounts: &[Mount]) -> Option<PathBuf> {
+    let below = other.root.strip_prefix(&mount.root).ok().filter(|_| mount.device == other.device)?;
+    let place = join(&mount.point, below);
     let is_in_the_way = |third: &Mount| {
-        third.point != other.point && third.point.starts_with(&other.point) && at.starts_with(&third.point)
+        third.point != mount.point
+            && third.point.starts_with(&mount.point)
+            && (place.starts_with(&third.point) || third.point.starts_with(&place))
     };
-    (at != mount.point && !mounts.iter().any(is_in_the_way)).then_some(at)
+    (place != other.point && !mounts.iter().any(is_in_the_way)).then_some(place)
+}
+
+/// Which path of the sandbox a mount gets its files from that another overlay holds: one before with the same root, or for
+/// a mount that is read-only, one that holds them among others.
+fn shares(mount: &Mount, shown: &[&Mount], mounts: &[Mount]) -> Option<PathBuf> {
+    let others = shown.iter().filter(|other| !other.read_only && other.point != mount.point);
+    let place = |other: &&&Mount| match other.root == mount.root {
+        true => place_in(mount, other, mounts).map(|_| other.point.clone()),
+        false if mount.read_only => place_in(other, mount, mounts),
+        false => None,
+    };
+    others
+        .filter(|other| mount.root.starts_with(&other.root))
+        .max_by_key(|other| depth(&other.root))
+        .and_then(|other| place(&other))
+}
+
+/// What has to be bound once more, after all overlays: on the host a file system is there at several places, and what is
+/// written at one of them is seen at the others. Changes are told by the place where it is mounted by itself.
+fn same_files(shown: &[&Mount], mounts: &[Mount], left_out: &[&Path]) -> Vec<Step> {
+    let step = |from: PathBuf, at: PathBuf, mount: &Mount| Step::SameFiles {
+        from,
+        at,
+        read_only: mount.read_only,
+        options: mount.restrictions(),
+    };
+    let mut steps = Vec::new();
+    for (number, mount) in shown.iter().enumerate() {
+        let from = shares(mount, &shown[..number], mounts);
+        steps.extend(from.map(|from| step(from, mount.point.clone(), mount)));
+    }
+    let has_overlay = |other: &&&Mount| {
+        !other.read_only
+            && !steps.iter().any(|step| matches!(step, Step::SameFiles { at, .. } if *at == other.point))
+    };
+    let overlaid: Vec<&&Mount> = shown.iter().filter(has_overlay).collect();
+    for mount in shown {
+        for other in overlaid.iter().filter(|other| other.root != mount.root) {
+            if let Some(place) = place_in(mount, other, mounts)
+                && !left_out.iter().any(|tree| place.starts_with(tree))
+            {
+                steps.push(step(other.point.clone(), place, mount));
+            }
+        }
+    }
+    steps
+}
+
+fn depth(path: &Path) -> usize {
+    path.components().count()
+}
+
+/// A path below another one; joining nothing would leave a slash at the end.
+fn join(path: &Path, below: &Path) -> PathBuf {
+    if below.as_os_str().is_empty() { path.to_owned() } else { path.join(below) }
 }
 
 #[cfg(test)]
@@ -519,7 +582,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_at_two_places_are_one_in_the_sandbox_too() {
+    fn files_that_are_at_several_places_are_one_in_the_sandbox_too() {
         let bound = |root: &str, point: &str| Mount {
             device: "/".into(),
             root: root.into(),
@@ -529,24 +592,47 @@ mod tests {
             mount("/", "ext4", false),
             bound("/srv/var", "/var"),
             bound("/srv/data", "/mnt/ro"),
+            bound("/srv/var", "/mnt/var"),
+            bound("/srv/var/lib", "/mnt/lib"),
             mount("/srv/covered", "xfs", false),
-            bound("/srv/covered/a", "/mnt/b"),
+            bound("/srv/covered/a", "/mnt/a"),
+            bound("/srv/above", "/mnt/above"),
+            mount("/srv/above/other", "xfs", false),
+            mount("/mnt/covered", "xfs", false),
         ];
         let plan = plan_of(Mode::Noop, &mounts);
-        // What lies below a mount cannot be reached by its path in the overlay.
-        assert_eq!(overlays(&plan), ["/", "/srv/covered", "/mnt/b"]);
-        let same = |from: &str, at: &str, read_only| Step::SameFiles {
-            from: from.into(),
-            at: at.into(),
-            read_only,
-            options: Vec::new(),
-        };
-        for step in [same("/srv/var", "/var", false), same("/srv/data", "/mnt/ro", true)] {
-            assert!(plan.steps.contains(&step), "{step:?} is not in {plan:?}");
-        }
-        let root = plan.layers().next().unwrap();
-        assert!(root.extras.contains(&Extra::Directory("srv/var/disco/run".into())), "{root:?}");
-        for at in ["/var/x/scratch", "/srv/var/x/scratch"] {
+        assert_eq!(
+            overlays(&plan),
+            [
+                "/",
+                "/var",
+                "/mnt/lib",
+                "/srv/covered",
+                "/mnt/a",
+                "/mnt/above",
+                "/mnt/covered",
+                "/srv/above/other"
+            ]
+        );
+        let same = plan.steps.iter().filter_map(|step| match step {
+            Step::SameFiles { from, at, read_only, .. } => Some((from.to_str()?, at.to_str()?, *read_only)),
+            _ => None,
+        });
+        // What lies below another mount, or has one below it, is not at several places.
+        assert_eq!(
+            same.collect::<Vec<_>>(),
+            [
+                ("/srv/data", "/mnt/ro", true),
+                ("/var", "/mnt/var", false),
+                ("/var", "/srv/var", false),
+                ("/mnt/lib", "/srv/var/lib", false),
+                ("/mnt/lib", "/var/lib", false),
+                ("/mnt/lib", "/mnt/var/lib", false),
+            ]
+        );
+        let var = plan.layers().nth(1).unwrap();
+        assert!(var.extras.contains(&Extra::Directory("disco/run".into())), "{var:?}");
+        for at in ["/var/x/scratch", "/srv/var/x/scratch", "/mnt/var/x/scratch"] {
             assert!(plan.steps.contains(&Step::Hide { at: at.into() }), "{at}");
         }
     }

@@ -210,8 +210,8 @@ struct Planner<'a> {
     roots: BTreeMap<PathBuf, PathBuf>,
     /// Files that are mounted by themselves.
     mounted: BTreeSet<PathBuf>,
-    /// The files that are changed, by device and number, each with a name and the mount on which that is.
-    files: BTreeMap<(u64, u64), (PathBuf, PathBuf)>,
+    /// The files that are changed, by device and number, each with one of its names.
+    files: BTreeMap<(u64, u64), PathBuf>,
     items: BTreeMap<PathBuf, (usize, Work)>,
 }
 
@@ -245,11 +245,7 @@ impl Planner<'_> {
         }
         let (Some(before), Some(now)) = (&change.before, &now) else { return Ok(()) };
         if !now.is_dir() {
-            let mount = self.mount_of(path)?;
-            let known = self.files.entry((now.dev(), now.ino())).or_insert((path.clone(), mount.clone()));
-            if known.1 != mount {
-                return Err(MergeError::TwoMounts { paths: [known.0.clone(), path.clone()] });
-            }
+            self.is_of_one_mount(path, (now.dev(), now.ino()))?;
         }
         // What the run made mutable itself may change; otherwise nothing inside could change it either.
         let released = change.after.as_ref().is_some_and(|after| is_free(after.flags) && change.same_file);
@@ -276,6 +272,22 @@ impl Planner<'_> {
     /// Whether the inode stays and only looks different, or is written in place because it has other names.
     fn is_in_place(&self, change: &Change) -> bool {
         keeps_inode(change) || self.mounted.contains(&change.path.0)
+    }
+
+    /// The names of a file must be on one mount. The sandbox does not keep together what it has from two.
+    fn is_of_one_mount(&mut self, path: &Path, file: (u64, u64)) -> Result<(), MergeError> {
+        let Some(known) = self.files.get(&file).cloned() else {
+            self.files.insert(file, path.to_owned());
+            return Ok(());
+        };
+        let mut mount = |path: &Path| match is_mount_point(path)? {
+            true => Ok::<_, MergeError>(path.to_owned()),
+            false => self.mount_of(path),
+        };
+        match mount(&known)? == mount(path)? {
+            true => Ok(()),
+            false => Err(MergeError::TwoMounts { paths: [known, path.to_owned()] }),
+        }
     }
 
     /// The new contents must fit, for each file system.
