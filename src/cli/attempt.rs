@@ -96,6 +96,9 @@ pub(super) fn run(appliance: &Appliance, arguments: &Arguments) -> Result<u8, Co
     if !arguments.json {
         tell(&tried.attempt, &mut lines);
     }
+    if let Some(objection) = tried.objection().filter(|_| !arguments.json && !arguments.apply) {
+        lines.say("warning", &format!("this cannot be merged: {objection}"));
+    }
     let wanted = match (arguments.apply, arguments.ask) {
         (true, _) => tried.attempt.exit == 0,
         (_, true) => !tried.attempt.changes.is_empty() && agreed()?,

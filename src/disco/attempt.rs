@@ -176,6 +176,13 @@ pub fn attempt(request: Request<'_>, watch: &mut dyn FnMut(Activity<'_>)) -> Res
 }
 
 impl Tried {
+    /// Why [`Tried::merge`] would merge nothing, as far as it can be told.
+    pub fn objection(&self) -> Option<MergeError> {
+        let (run, from) = (self.as_run(0), self.sandbox.root_path());
+        let source = Source { report: &run, part: 0, vardir: &self.vardir, from: &from, began: self.began };
+        merge::objection(&run.changes, &source)
+    }
+
     /// Puts the changes on the host, and keeps that in the history as a live run: `rollback` undoes it like any other.
     ///
     /// # Errors

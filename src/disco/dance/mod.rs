@@ -169,6 +169,9 @@ pub enum DanceError {
     /// The changes could not be put on the host.
     #[error("nothing was merged")]
     Merge(#[source] MergeError),
+    /// A noop changed what a live run could not put on the host.
+    #[error("a live run would merge nothing of this")]
+    Unmergeable(#[source] MergeError),
     /// A run that merges module by module ended between two of them.
     #[error("the run ended early; the modules before are merged and stay so")]
     Halfway(#[source] Box<DanceError>),
@@ -250,7 +253,7 @@ pub fn dance(request: &Request, watch: Watch<'_>) -> Result<Run, DanceError> {
             Ok(run)
         }
         // These come after everything ran, which is worth keeping.
-        Err(error @ (DanceError::Merge(_) | DanceError::Plan(_))) => {
+        Err(error @ (DanceError::Merge(_) | DanceError::Unmergeable(_) | DanceError::Plan(_))) => {
             ending::close(&request.vardir, &run)?;
             Err(error)
         }

@@ -65,11 +65,16 @@ impl Company<'_> {
         run.deferred.append(&mut queue);
         run.seconds = self.started.elapsed().as_secs_f64();
         let failed = run.modules[ran..].iter().any(|module| module.outcome != Outcome::Done);
+        let from = sandbox.root_path();
+        let source = merge::Source { report: run, part, vardir: &request.vardir, from: &from, began };
+        let objection = match request.mode {
+            Mode::Noop if !failed => merge::objection(&run.changes[known..], &source),
+            Mode::Noop | Mode::Live => None,
+        };
         let merged = match request.mode {
             Mode::Live if !failed => {
                 watch(Event::Busy { with: "merging" });
-                let (merging, from) = (Instant::now(), sandbox.root_path());
-                let source = merge::Source { report: run, part, vardir: &request.vardir, from: &from, began };
+                let merging = Instant::now();
                 let merged = merge::merge(&run.changes[known..], &source);
                 let usage = Usage::timed(merging.elapsed());
                 run.internal.push(Step::new("merge", None, self.started, merging, usage));
@@ -85,8 +90,8 @@ impl Company<'_> {
         }
         run.seconds = self.started.elapsed().as_secs_f64();
         let saved = match &request.plan {
-            // A run that failed is not what a live run would merge.
-            Some(plan) if !failed => plan::save(&plan.out, plan.maker, run, &sandbox.root_path()),
+            // Of a run that failed, and of what cannot be merged, a live run would merge nothing.
+            Some(plan) if !failed && objection.is_none() => plan::save(&plan.out, plan.maker, run, &from),
             _ => Ok(()),
         };
         drop(sandbox);
@@ -104,7 +109,10 @@ impl Company<'_> {
             (Some(Err(error)), _, _) => return Err(DanceError::Merge(error)),
             _ => {}
         }
-        Ok(saved?)
+        match objection {
+            Some(objection) => Err(DanceError::Unmergeable(objection)),
+            None => Ok(saved?),
+        }
     }
 
     /// Runs the modules one after the other; returns what differs after the last one. Commands that are put off join the

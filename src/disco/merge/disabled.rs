@@ -10,6 +10,11 @@ pub(crate) fn merge(_: &[Change], _: &Source<'_>) -> Result<(), MergeError> {
     Err(MergeError::NotBuiltIn)
 }
 
+/// No noop of a build that cannot merge foretells a merge.
+pub(crate) fn objection(_: &[Change], _: &Source<'_>) -> Option<MergeError> {
+    None
+}
+
 /// A build that cannot merge leaves no merge behind.
 pub(crate) fn recover(_: &Path) -> Result<Option<Recovered>, MergeError> {
     Ok(None)

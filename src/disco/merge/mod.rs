@@ -11,7 +11,9 @@ use crate::disco::report::Run;
 #[cfg_attr(not(feature = "live"), path = "disabled.rs")]
 mod imp;
 
-pub(crate) use imp::{begin, end, forget, last_run, merge, recover, rollback, undoable, unfinished};
+pub(crate) use imp::{
+    begin, end, forget, last_run, merge, objection, recover, rollback, undoable, unfinished,
+};
 
 /// Where the new state of the changes lies, and which run they belong to.
 #[derive(Debug, Clone, Copy)]

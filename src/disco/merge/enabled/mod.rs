@@ -72,6 +72,11 @@ pub(crate) fn merge(changes: &[Change], source: &Source<'_>) -> Result<(), Merge
     }
 }
 
+/// Why a live run could not merge the changes of a noop, sorted by path.
+pub(crate) fn objection(changes: &[Change], source: &Source<'_>) -> Option<MergeError> {
+    plan::objection(changes, source)
+}
+
 /// Finishes or undoes what an interrupted merge or rollback left. The caller holds the lock.
 ///
 /// Meanwhile the host went on, so what somebody else changed since is left as it is: then it looks as if the merge had

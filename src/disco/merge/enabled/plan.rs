@@ -46,19 +46,8 @@ pub(super) struct Planned {
 
 /// Plans the merge of changes, which are sorted by path.
 pub(super) fn plan(changes: &[Change], source: &Source<'_>) -> Result<Planned, MergeError> {
-    let mut planner = Planner {
-        source,
-        reach: Reach::default(),
-        stores: Vec::new(),
-        roots: BTreeMap::new(),
-        mounted: BTreeSet::new(),
-        files: BTreeMap::new(),
-        items: BTreeMap::new(),
-    };
-    for change in changes {
-        planner.check(change)?;
-    }
-    planner.check_space(changes)?;
+    let mut planner = Planner::of(source);
+    planner.check_all(changes)?;
     let mut origins = BTreeMap::new();
     let mut rewritten = BTreeSet::new();
     for change in changes {
@@ -91,6 +80,15 @@ pub(super) fn plan(changes: &[Change], source: &Source<'_>) -> Result<Planned, M
     link(changes, &numbers, &plan, &mut origins);
     forget_what_changes(&mut plan)?;
     Ok(Planned { plan, origins })
+}
+
+/// Why the changes of a noop, which are sorted by path, could not be merged whenever a live run made them. What others
+/// change on the host meanwhile bars this run alone.
+pub(super) fn objection(changes: &[Change], source: &Source<'_>) -> Option<MergeError> {
+    match Planner::of(source).check_all(changes) {
+        Ok(()) | Err(MergeError::Moved { .. } | MergeError::Step { .. }) => None,
+        Err(error) => Some(error),
+    }
 }
 
 /// A file that goes from one of its names and is changed in place by another one is not known again by its looks.
@@ -215,7 +213,24 @@ struct Planner<'a> {
     items: BTreeMap<PathBuf, (usize, Work)>,
 }
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
+    fn of(source: &'a Source<'a>) -> Self {
+        Self {
+            source,
+            reach: Reach::default(),
+            stores: Vec::new(),
+            roots: BTreeMap::new(),
+            mounted: BTreeSet::new(),
+            files: BTreeMap::new(),
+            items: BTreeMap::new(),
+        }
+    }
+
+    fn check_all(&mut self, changes: &[Change]) -> Result<(), MergeError> {
+        changes.iter().try_for_each(|change| self.check(change))?;
+        self.check_space(changes)
+    }
+
     fn merged(&self, path: &Path) -> PathBuf {
         self.source.from.join(path.strip_prefix("/").unwrap_or(path))
     }
