@@ -234,7 +234,7 @@ fn with_hints(error: DanceError, request: &Request, binary: &str) -> CommandErro
         DanceError::Parameters(_) => {
             Some("correct the parameters on the server. Nothing was changed".to_owned())
         }
-        DanceError::Merge(MergeError::Moved { .. }) => Some(format!(
+        DanceError::Merge(MergeError::Moved { .. } | MergeError::Remounted { .. }) => Some(format!(
             "run `{binary} dance` again; if it repeats for a path, another program manages that file"
         )),
         DanceError::Merge(MergeError::Step { .. }) => Some(format!(

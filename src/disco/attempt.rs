@@ -179,7 +179,14 @@ impl Tried {
     /// Why [`Tried::merge`] would merge nothing, as far as it can be told.
     pub fn objection(&self) -> Option<MergeError> {
         let (run, from) = (self.as_run(0), self.sandbox.root_path());
-        let source = Source { report: &run, part: 0, vardir: &self.vardir, from: &from, began: self.began };
+        let source = Source {
+            report: &run,
+            part: 0,
+            vardir: &self.vardir,
+            from: &from,
+            began: self.began,
+            host: &self.host,
+        };
         merge::objection(&run.changes, &source)
     }
 
@@ -199,7 +206,14 @@ impl Tried {
         let merged = merge::last_run(&self.vardir).map_err(EndingError::Recovery)?;
         let mut run = self.as_run(history.next_number_after(merged)?);
         let from = self.sandbox.root_path();
-        let source = Source { report: &run, part: 0, vardir: &self.vardir, from: &from, began: self.began };
+        let source = Source {
+            report: &run,
+            part: 0,
+            vardir: &self.vardir,
+            from: &from,
+            began: self.began,
+            host: &self.host,
+        };
         let merged = merge::merge(&run.changes, &source);
         run.merged = merged.is_ok();
         run.seconds = self.started.0.elapsed().as_secs_f64();

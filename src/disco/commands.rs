@@ -188,9 +188,10 @@ impl Commands {
 
     /// Names of the commands of which some calls must not simply run.
     fn watched(&self, mode: Mode) -> Vec<&str> {
-        let watched = |rule: &&Rule| match mode {
-            Mode::Noop => rule.verdict != Verdict::Allow,
-            Mode::Live => rule.verdict == Verdict::Defer,
+        let watched = |rule: &&Rule| match (rule.verdict, mode) {
+            (Verdict::Allow, _) => !rule.environment.is_empty(),
+            (Verdict::Defer, _) => true,
+            (Verdict::Report | Verdict::AskHost, mode) => mode == Mode::Noop,
         };
         let mut names: Vec<&str> =
             self.rules.iter().filter(watched).map(|rule| rule.command.as_str()).collect();

@@ -294,6 +294,75 @@ fn a_module_can_stop_a_service_before_it_changes_something() {
     assert!(!now.is_empty() && now != process);
 }
 
+/// Copies a program of this machine to the node, with the libraries that the node lacks.
+fn copy_program(lab: &Lab, program: &str) {
+    let said = std::process::Command::new("ldd").arg(program).output().unwrap();
+    assert!(said.status.success(), "{said:?}");
+    let said = String::from_utf8(said.stdout).unwrap();
+    let libraries = said.split_whitespace().filter(|word| word.starts_with('/'));
+    for path in libraries.chain([program]) {
+        let inside = lab.node.path(path);
+        if !inside.exists() {
+            lab.shell(&format!(
+                "mkdir -p {}",
+                inside.parent().unwrap().strip_prefix(lab.node.path("/")).unwrap().display()
+            ));
+            lab.node.copy_in(std::path::Path::new(path), path).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_unit_is_enabled_by_links_that_are_shown_merged_and_undone() {
+    const LINK: &str = "/etc/systemd/system/multi-user.target.wants/site.service";
+    let unit = "[Service]\nExecStart=/bin/sleep 1000\n[Install]\nWantedBy=multi-user.target\n";
+    let lab = lab(&[
+        ("a-1/files/etc/systemd/system/site.service", unit),
+        ("a-1/scripts/10.sh", "systemctl enable site && systemctl is-enabled site\n"),
+    ]);
+    copy_program(&lab, "/usr/bin/systemctl");
+    let before = lab.files();
+    let noop = lab.acme(&["dance", "--noop"]);
+    assert_order(&noop, &["enabled"]);
+    assert!(noop.stdout.contains(&format!("{LINK} : Created")), "{noop:#?}");
+    lab.assert_unchanged(&before);
+
+    let live = lab.acme(&["dance"]);
+    assert_eq!(live.code, 0, "{live:#?}");
+    assert_eq!(lab.shell(&format!("readlink {LINK}")), "/etc/systemd/system/site.service\n");
+    let again = lab.acme(&["dance", "--noop"]);
+    assert!(again.stdout.contains(" 0 created, 0 modified, 0 deleted, 0 commands held back"), "{again:#?}");
+    assert_eq!(lab.acme(&["rollback"]).code, 0);
+    lab.shell(&format!("test ! -e {LINK} -a ! -L {LINK}"));
+
+    // Where it acts as well, it is put off as a whole.
+    lab.node.write(SITE, "", 0o644).unwrap();
+    let now = lab.acme(&["try", "--", "systemctl", "enable", "--now", "site"]);
+    assert!(now.stderr.contains(" 0 created, 0 modified, 0 deleted, 1 command held back"), "{now:#?}");
+}
+
+#[test]
+fn a_line_gives_a_command_variables_of_its_own() {
+    let lab = lab(&[("a-1/scripts/10.sh", "printenv GREETING; GREETING=theirs printenv GREETING NAME\n")]);
+    lab.node.write(SITE, "allow GREETING=ours NAME=a=b printenv\n", 0o644).unwrap();
+    assert_order(&lab.acme(&["dance", "--noop"]), &["ours", "ours", "a=b"]);
+    lab.node.write(SITE, "report GREETING=ours printenv\n", 0o644).unwrap();
+    lab.acme(&["dance", "--noop"]).failed_with(&["50-site.conf:1: ", "only allow takes NAME=VALUE"]);
+}
+
+#[test]
+fn a_file_system_is_mounted_on_the_host_after_the_merge() {
+    let lab = lab(&[(
+        "a-1/scripts/10.sh",
+        "echo 'new /srv/new tmpfs' >> /etc/fstab; mkdir /srv/new; mount /srv/new\n",
+    )]);
+    let noop = lab.acme(&["dance", "--noop"]);
+    assert!(noop.stdout.contains("warning: Would execute : mount /srv/new\n"), "{noop:#?}");
+    let live = lab.acme(&["dance"]);
+    assert_order(&live, &["info: Deferred : mount /srv/new", "info: Executed : mount /srv/new"]);
+    assert_eq!(lab.shell("grep -c ' /srv/new tmpfs ' /proc/1/mounts"), "1\n");
+}
+
 #[test]
 fn a_site_says_otherwise_in_a_list_of_its_own() {
     let lab = lab(&[(

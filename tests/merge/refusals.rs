@@ -53,6 +53,23 @@ fn a_path_that_appeared_on_the_host_meanwhile() {
 }
 
 #[test]
+fn a_file_system_that_came_or_went_meanwhile() {
+    for theirs in ["mount -t tmpfs over /srv/t/d", "umount -l /srv/t/d", "mount -t tmpfs over /srv"] {
+        let lab = lab(&format!("nsenter -t 1 -m {theirs}; echo x > /srv/t/d/new"), "size=1m");
+        lab.shell("mount -t tmpfs first /srv/t/d");
+        lab.acme(&["dance"]).failed_with(&[
+            "nothing was merged",
+            "something was mounted at /srv",
+            "or unmounted",
+        ]);
+        assert_eq!(lab.shell("find /srv -name new; umount -l /srv; find /srv -name new"), "", "{theirs}");
+    }
+    // Elsewhere it is of no interest.
+    let lab = lab("nsenter -t 1 -m mount -t tmpfs over /root; echo x > /srv/t/d/new", "size=1m");
+    assert_eq!(lab.acme(&["dance"]).code, 0);
+}
+
+#[test]
 fn contents_that_do_not_fit() {
     let lab = lab("echo a > /srv/t/a; head -c 4000000 /dev/urandom > /srv/t/big", "size=2m");
     foretold(&lab, &["no space for /srv/t/big"]);

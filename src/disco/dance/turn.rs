@@ -66,7 +66,8 @@ impl Company<'_> {
         run.seconds = self.started.elapsed().as_secs_f64();
         let failed = run.modules[ran..].iter().any(|module| module.outcome != Outcome::Done);
         let from = sandbox.root_path();
-        let source = merge::Source { report: run, part, vardir: &request.vardir, from: &from, began };
+        let source =
+            merge::Source { report: run, part, vardir: &request.vardir, from: &from, began, host: &host };
         let objection = match request.mode {
             Mode::Noop if !failed => merge::objection(&run.changes[known..], &source),
             Mode::Noop | Mode::Live => None,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::disco::changes::{Change, ScanError};
 use crate::disco::report::Run;
+use crate::disco::sandbox::Host;
 
 #[cfg_attr(feature = "live", path = "enabled/mod.rs")]
 #[cfg_attr(not(feature = "live"), path = "disabled.rs")]
@@ -29,6 +30,8 @@ pub struct Source<'a> {
     pub from: &'a Path,
     /// When the run began, by the clock of file systems: what changed on the host after it is a conflict.
     pub began: (i64, i64),
+    /// The host as it was then.
+    pub host: &'a Host,
 }
 
 /// A merge or rollback that was interrupted, and how it ended now.
@@ -77,6 +80,12 @@ pub enum MergeError {
     Moved {
         /// Which one.
         path: PathBuf,
+    },
+    /// What was mounted where the run changed something is another file system now.
+    #[error("something was mounted at {} or unmounted while the dance ran", mount.display())]
+    Remounted {
+        /// Where.
+        mount: PathBuf,
     },
     /// Somebody changed a path while the changes were being put on the host, or taken from it.
     #[error("{} was changed by somebody else at the same time", path.display())]

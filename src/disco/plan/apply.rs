@@ -110,7 +110,7 @@ pub fn apply(request: &Applying<'_>, watch: Watch<'_>) -> Result<Run, ApplyError
     put_off(&mut run, &commands, watch);
     let merging = Instant::now();
     run.seconds = started.elapsed().as_secs_f64();
-    let source = Source { report: &run, part: 0, vardir: &request.vardir, from: &files, began };
+    let source = Source { report: &run, part: 0, vardir: &request.vardir, from: &files, began, host: &host };
     let merged = merge::merge(&changes, &source);
     run.internal.push(Step::new("merge", None, started, merging, Usage::timed(merging.elapsed())));
     run.merged = merged.is_ok();

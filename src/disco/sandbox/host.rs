@@ -1,14 +1,17 @@
-//! Runs commands on the host itself: questions that a noop may ask, and what a live run deferred.
+//! The host itself, outside the client's own mount namespace: runs commands there, questions that a noop may ask and what a
+//! live run deferred, and knows what is mounted there.
 //!
-//! The client works in a mount namespace of its own; what a command of the host starts there would stay in it. So each
-//! enters the namespace from which the client came.
+//! What a command of the host starts in the client's namespace would stay in it. So each enters the one from which the
+//! client came.
 
+use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use caps::Capability;
@@ -17,6 +20,7 @@ use nix::sched::CloneFlags;
 use crate::disco::process::{Group, wait_until};
 use crate::disco::report::Usage;
 use crate::disco::sandbox::child::enter_namespace;
+use crate::disco::sandbox::mountinfo;
 use crate::disco::sandbox::probe::Rights;
 
 /// How long the host may take to answer a question.
@@ -37,11 +41,18 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("SYSTEMD_PAGER", ""),
 ];
 
+/// Number of a mount, its file system, what of it is shown, and where.
+type Mounted = (u64, String, PathBuf, PathBuf);
+
 /// The host as it was before the client entered a namespace of its own.
 #[derive(Debug)]
 pub struct Host {
     /// Without the rights of root the client is still there.
     mounts: Option<OwnedFd>,
+    /// Whoever reads it learns what is mounted there, wherever he is (proc_pid_mountinfo(5)).
+    table: File,
+    /// What it said at first.
+    seen: Rc<HashSet<Mounted>>,
 }
 
 /// What a command of the host answered.
@@ -55,15 +66,28 @@ pub(super) struct Said {
 impl Host {
     /// Takes note of where this process is now.
     pub(crate) fn here() -> io::Result<Self> {
-        Ok(match Rights::own() {
-            Rights::Root => Host { mounts: Some(File::open("/proc/self/ns/mnt")?.into()) },
-            Rights::User => Host { mounts: None },
-        })
+        let mounts = match Rights::own() {
+            Rights::Root => Some(File::open("/proc/self/ns/mnt")?.into()),
+            Rights::User => None,
+        };
+        let table = File::open("/proc/self/mountinfo")?;
+        let seen = mounted(&table)?.into();
+        Ok(Host { mounts, table, seen })
+    }
+
+    /// Where something was mounted or unmounted since this process took note of the host.
+    pub(crate) fn remounted(&self) -> io::Result<BTreeSet<PathBuf>> {
+        let now = mounted(&self.table)?;
+        Ok(self.seen.symmetric_difference(&now).map(|(.., point)| point.clone()).collect())
     }
 
     /// The same host once more.
     pub(super) fn again(&self) -> io::Result<Self> {
-        Ok(Host { mounts: self.mounts.as_ref().map(OwnedFd::try_clone).transpose()? })
+        Ok(Host {
+            mounts: self.mounts.as_ref().map(OwnedFd::try_clone).transpose()?,
+            table: self.table.try_clone()?,
+            seen: Rc::clone(&self.seen),
+        })
     }
 
     /// Goes back there, to the same working directory.
@@ -156,6 +180,14 @@ const LOOKING: &[Capability] = &[
     Capability::CAP_SETUID,
     Capability::CAP_SYS_PTRACE,
 ];
+
+fn mounted(mut table: &File) -> io::Result<HashSet<Mounted>> {
+    let mut text = Vec::new();
+    table.rewind()?;
+    table.read_to_end(&mut text)?;
+    let mounts = mountinfo::parse(&text).into_iter();
+    Ok(mounts.map(|mount| (mount.id, mount.device, mount.root, mount.point)).collect())
+}
 
 /// Takes from root what a question does not need: even a question for the state of a network can make the kernel load a
 /// module of that name.

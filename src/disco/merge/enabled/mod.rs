@@ -63,7 +63,7 @@ pub(crate) fn merge(changes: &[Change], source: &Source<'_>) -> Result<(), Merge
         .and_then(|()| stage::stage(&mut planned, source))
         .and_then(|named| current.write_plan(&planned.plan).map(|()| named))
         .and_then(|named| sync(&planned.plan).map(|()| named))
-        .and_then(|named| plan::check_again(&planned, changes, &named))
+        .and_then(|named| plan::check_again(&planned, changes, &named, source))
         .and_then(|()| current.enter(Phase::Forward));
     let plans = [planned.plan];
     match prepared {

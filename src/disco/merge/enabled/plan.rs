@@ -116,7 +116,13 @@ pub(super) fn check_again(
     planned: &Planned,
     changes: &[Change],
     named: &BTreeSet<u64>,
+    source: &Source<'_>,
 ) -> Result<(), MergeError> {
+    for mount in step("list what is mounted on", Path::new("/"), source.host.remounted())? {
+        if changes.iter().any(|change| change.path.0.starts_with(&mount)) {
+            return Err(MergeError::Remounted { mount });
+        }
+    }
     let mut reach = Reach::default();
     for change in changes {
         let path = &change.path.0;
