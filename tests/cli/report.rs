@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use testbed::lab::Lab;
+use testbed::lab::{BINARY, Lab};
 use testbed::universe::Universe;
 
 /// A page stays below `target/`, so that a person can look at it after the test.
@@ -151,6 +151,21 @@ fn the_page_of_a_run_holds_everything_and_nothing_hostile() {
     assert_eq!(opened, page.matches("</details>").count());
     let told: usize = noop.stdout.matches("File: file:").count();
     assert!(opened > told, "{opened} of {told}");
+}
+
+#[test]
+fn a_run_tells_its_figures_at_its_end_where_that_is_asked_for_by_either_name() {
+    let universe = Universe::empty().unwrap();
+    universe.add("m-1/scripts/10.sh", "true\n").unwrap();
+    let lab = Lab::with(universe);
+    let by_option = lab.acme(&["dance", "--noop", "--report"]).stdout;
+    let by_variable = lab.node.command(BINARY).env("REPORT", "true").args(["dance", "--noop"]).output();
+    let by_variable = String::from_utf8(by_variable.unwrap().stdout).unwrap();
+    for told in [by_option, by_variable] {
+        let total = told.find("report: _total: 4 steps\n").expect(&told);
+        assert!(told[total..].contains("\nnoop: 1 module, 0 created"), "{told}");
+    }
+    assert!(!lab.acme(&["dance", "--noop"]).stdout.contains("report:"));
 }
 
 #[test]

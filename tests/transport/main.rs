@@ -240,3 +240,22 @@ fn a_limit_that_is_none_is_named() {
     set(&lab, "client.parallel", "many");
     lab.acme(&["dance"]).failed_with(&["`many` is no number of transfers at once", "server.conf"]);
 }
+
+#[test]
+fn an_edit_of_the_same_size_within_the_same_second_is_fetched() {
+    let universe = Universe::empty().unwrap();
+    universe.add("m-1/files/etc/edited", "one\n").unwrap();
+    let file = universe.path().join("m-1/files/etc/edited");
+    let second = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    let stamp = |nanoseconds: u64| {
+        let time = second + Duration::from_nanos(nanoseconds);
+        std::fs::File::options().append(true).open(&file).unwrap().set_modified(time).unwrap();
+    };
+    stamp(100);
+    let lab = Lab::with(universe);
+    assert_eq!(lab.acme(&["dance"]).code, 0);
+    std::fs::write(&file, "two\n").unwrap();
+    stamp(200);
+    assert_eq!(lab.acme(&["dance"]).code, 0);
+    assert_eq!(lab.shell("cat /etc/edited"), "two\n");
+}
