@@ -147,8 +147,9 @@ fn changes(page: &mut String, run: &Run) {
             Kind::Deleted => ("−", "deleted"),
         };
         let summary = format!(
-            "<span class=\"mark {class}\" title=\"{class}\">{mark}</span> <code>{}</code>",
-            escape(&change.path.to_string())
+            "<span class=\"mark {class}\" title=\"{class}\">{mark}</span> <code>{}</code> <small>{}</small>",
+            escape(&change.path.to_string()),
+            escape(change.module.as_deref().unwrap_or_default())
         );
         let _ = writeln!(page, "<details class=\"change\"{open}>\n<summary>{summary}</summary>\n<dl>");
         for (name, value) in change_fields(change) {

@@ -81,6 +81,7 @@ pub(super) fn look_closely(
         implied: false,
         same_file,
         vanished: false,
+        module: None,
     }))
 }
 
@@ -200,6 +201,7 @@ pub fn compare_look(live: &Path, look: &Look) -> Result<Option<Change>, ScanErro
         implied: false,
         same_file: true,
         vanished: false,
+        module: None,
     }))
 }
 

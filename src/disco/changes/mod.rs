@@ -52,6 +52,9 @@ pub struct Change {
     /// A file of the host that was changed, and that somebody else removed from here or moved away while the run went on.
     #[serde(skip)]
     pub vanished: bool,
+    /// The module that left it so, where a module did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module: Option<String>,
 }
 
 /// What happened to a path.

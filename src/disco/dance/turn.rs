@@ -179,7 +179,7 @@ impl Company<'_> {
                 }
             };
             self.noise.mark(&mut changes);
-            tell_new(&found, &changes, watch);
+            tell_new(&found, &mut changes, &done.name, watch);
             found = changes;
             done.steps.push(Step::new("diff", None, self.started, scan, Usage::timed(scan.elapsed())));
             run.modules.push(done);
@@ -201,12 +201,18 @@ fn broken_need(module: &Module, all: &[Module], ran: &[ModuleRun]) -> Option<Str
         .map(|run| run.name.clone())
 }
 
-/// Tells of the changes that are new, or look otherwise than after the module before.
-fn tell_new(before: &[Change], now: &[Change], watch: Watch<'_>) {
+/// Tells of the changes that are new, or look otherwise than after the module before: this one left them so.
+fn tell_new(before: &[Change], now: &mut [Change], module: &str, watch: Watch<'_>) {
     let known: BTreeMap<_, _> = before.iter().map(|change| (&change.path, change)).collect();
-    for change in now.iter().filter(|change| !change.implied) {
-        if known.get(&change.path).is_none_or(|known| known.after != change.after) {
-            watch(Event::Changed { change });
+    for change in now {
+        match known.get(&change.path) {
+            Some(known) if known.after == change.after => change.module.clone_from(&known.module),
+            _ => {
+                change.module = Some(module.to_owned());
+                if !change.implied {
+                    watch(Event::Changed { change });
+                }
+            }
         }
     }
 }
