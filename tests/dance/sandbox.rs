@@ -215,9 +215,9 @@ touch /run/started; sleep 7531
     universe.add("m-1/scripts/1.sh", script).unwrap();
     let lab = Lab::with(universe);
     for signal in ["TERM", "HUP", "INT", "QUIT", "KILL"] {
-        // A shell has its background ignore some of them.
+        // A shell has its background ignore some of them, and nohup another one.
         let client = lab.shell(&format!(
-            "rm -f /run/started; perl -e '$SIG{{INT}} = $SIG{{QUIT}} = \"DEFAULT\"; exec @ARGV' \
+            "rm -f /run/started; perl -e '$SIG{{$_}} = \"DEFAULT\" for qw(HUP INT QUIT TERM); exec @ARGV' \
                  /opt/acme/sbin/acme-disco dance > /run/said 2>&1 & client=$!
              for i in $(seq 1000); do [ -e /run/started ] && break; sleep 0.02; done; kill -{signal} $client
              wait $client; echo \"code $?\"
