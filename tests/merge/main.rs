@@ -3,6 +3,7 @@
 mod crash;
 mod deferred;
 mod durable;
+mod file_systems;
 mod flags;
 mod gone;
 mod kinds;
@@ -25,11 +26,16 @@ use tree::fingerprint;
 
 /// A node whose module does to `/srv/a`, and to the file system at `/srv/b`, one change of every kind.
 fn lab_of_all_kinds() -> Lab {
+    lab_of_all_kinds_on("true")
+}
+
+/// The same where a line of shell makes `/srv` ready.
+fn lab_of_all_kinds_on(srv: &str) -> Lab {
     let universe = Universe::empty().unwrap();
     let script = format!("{}{AFTER}{OTHER_AFTER}", kinds::PRELUDE);
     universe.add("kinds-1/scripts/1.py", &script).unwrap();
     let lab = Lab::on_disk(universe);
-    lab.shell("mkdir -p /srv/b; mount -t tmpfs -o size=8m,mode=0755 b /srv/b");
+    lab.shell(&format!("{srv}; mkdir -p /srv/b; mount -t tmpfs -o size=8m,mode=0755 b /srv/b"));
     prepare(&lab);
     lab
 }
@@ -49,23 +55,27 @@ fn look(lab: &Lab) -> Vec<String> {
 
 #[test]
 fn every_kind_of_change_on_two_file_systems_is_merged_as_if_the_script_had_run_on_the_host() {
-    let lab = lab_of_all_kinds();
+    assert_every_kind_is_merged(&lab_of_all_kinds());
+}
+
+/// Compares what the script leaves on the host itself with what a run of it leaves there.
+fn assert_every_kind_is_merged(lab: &Lab) {
     let script = format!("{}{AFTER}{OTHER_AFTER}", kinds::PRELUDE);
     lab.node.write("/root/after.py", &script, 0o755).unwrap();
-    let before = look(&lab);
+    let before = look(lab);
     let said = lab.node.shell("/root/after.py").unwrap();
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
-    let expected = tree::without_times(&look(&lab));
-    prepare(&lab);
-    tree::assert_same(&look(&lab), &before);
+    let expected = tree::without_times(&look(lab));
+    prepare(lab);
+    tree::assert_same(&look(lab), &before);
 
     let noop = lab.acme(&["dance", "--noop"]);
     // A noop's scripts may not make anything immutable.
     assert_eq!(noop.code, 1, "{noop:#?}");
-    tree::assert_same(&look(&lab), &before);
+    tree::assert_same(&look(lab), &before);
     let live = lab.acme(&["dance"]);
     assert_eq!(live.code, 0, "{live:#?}");
-    tree::assert_same(&tree::without_times(&look(&lab)), &expected);
+    tree::assert_same(&tree::without_times(&look(lab)), &expected);
     for path in ["rename-away-and-back", "touched-only", "mode-and-back", "opened-only"] {
         assert!(!live.stdout.contains(path), "{path}: {}", live.stdout);
     }

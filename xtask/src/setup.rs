@@ -24,7 +24,7 @@ const fn tool(program: &'static str, package: &'static str, purpose: &'static st
     Tool { program: Cow::Borrowed(program), package: Cow::Borrowed(package), purpose }
 }
 
-const TOOLS: [Tool; 16] = [
+const TOOLS: [Tool; 18] = [
     tool("rsync", "rsync", "serves and fetches the universe"),
     tool("nats-server", "nats-server", "is the broker of the provisioning tests"),
     tool("dnsmasq", "dnsmasq-base", "answers the nodes that look for their brokers by name"),
@@ -41,6 +41,8 @@ const TOOLS: [Tool; 16] = [
     tool("cpio", "cpio", "looks into rpms"),
     tool("faketime", "faketime", "gives a second build another date"),
     tool("mmdebstrap", "mmdebstrap", "makes the root of a throw-away node"),
+    tool("mkfs.xfs", "xfsprogs", "makes file systems on which a merge is tried"),
+    tool("mkfs.btrfs", "btrfs-progs", "makes others"),
 ];
 
 /// Installs what is missing, after saying what and why: for building and testing the project, and for the targets of
