@@ -43,6 +43,37 @@ fn a_file_that_is_mounted_by_itself_can_be_changed_in_a_noop_and_the_change_is_t
 }
 
 #[test]
+fn an_overlay_over_an_overlay_is_empty_inside_and_a_root_of_that_kind_is_refused_by_name() {
+    let universe = Universe::empty().unwrap();
+    let script = "ls -A /srv/over; echo new > /etc/new; echo lost > /srv/over/lost || true\n";
+    universe.add("hosts-1/scripts/1.sh", script).unwrap();
+    let lab = Lab::with(universe);
+    assert_eq!(lab.shell("stat -fc %T /"), "overlayfs\n");
+    lab.shell(
+        "mkdir -p /srv/over /srv/root; mount -t tmpfs layers /mnt; mkdir /mnt/1 /mnt/1w /mnt/2 /mnt/2w
+         mount -t overlay one -o lowerdir=/etc,upperdir=/mnt/1,workdir=/mnt/1w /srv/over
+         mount -t overlay two -o lowerdir=/,upperdir=/mnt/2,workdir=/mnt/2w /srv/root; echo own > /srv/over/own",
+    );
+    let note = "warning: /srv/over is an overlay over another one";
+    for (arguments, outcome) in [(&["dance", "--noop"][..], "Created"), (&["dance"], "Created")] {
+        let ended = lab.acme(arguments);
+        assert_eq!(ended.code, 0, "{ended:#?}");
+        assert!(ended.stdout.contains(note) && !ended.stdout.contains("own\n"), "{ended:#?}");
+        assert!(ended.stdout.contains(&format!("/etc/new : {outcome}")), "{ended:#?}");
+    }
+    assert_eq!(
+        lab.shell("cat /etc/new; ls /srv/over/lost /srv/over/own 2>/dev/null; true"),
+        "new\n/srv/over/own\n"
+    );
+
+    let inside =
+        "mount -t proc proc /srv/root/proc; mount --bind /dev /srv/root/dev; cd /srv/root; mkdir -p old
+        pivot_root . old; exec chroot . /opt/acme/sbin/acme-disco dance --noop";
+    let said = lab.shell(&format!("unshare --mount sh -c '{inside}' 2>&1; echo code $?"));
+    assert!(said.contains("/ is an overlay over another one") && said.ends_with("code 1\n"), "{said}");
+}
+
+#[test]
 fn a_chroot_is_refused_by_name() {
     let lab = Lab::with(Universe::empty().unwrap());
     lab.shell("mkdir /jail; cp -a /bin /etc /lib* /opt /usr /var /jail/ 2> /dev/null; mkdir -p /jail/proc /jail/dev /jail/tmp; mount -t proc proc /jail/proc; mount --bind /dev /jail/dev");

@@ -41,6 +41,7 @@ mod terminal;
 mod user;
 mod watchdog;
 
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -95,6 +96,12 @@ pub enum SandboxError {
         "/ is the kernel's initial file system, which cannot be changed for a sandbox; boot into a root on a mount"
     )]
     InitialRoot,
+    /// `/` is as deep a stack of overlays as a kernel makes.
+    #[error(
+        "/ is an overlay over another one, and a kernel puts no third one over them; run the client on the machine itself, or \
+         in a container whose files lie on a disk"
+    )]
+    StackedRoot,
     /// A user's noop keeps its layers where the caller says, and cannot mount another file system for them.
     #[error("the file system of {} cannot hold the layers of a noop; choose another one with XDG_STATE_HOME", .0.display())]
     Unfit(PathBuf),
@@ -281,7 +288,13 @@ impl Sandbox {
 fn plan_for(mode: Mode, dirs: &RunDirs, furniture: &Furniture) -> Result<MountPlan, SandboxError> {
     let mounts = mount::visible_mounts().map_err(process("list the mounts for"))?;
     let (shadows, real) = (furniture.commands.watched_paths(mode), furniture.commands.real_programs(mode));
-    let mut plan = plan::plan(mode, &mounts, dirs, &shadows, &real, mount::found_at);
+    let overlays = mounts.iter().filter(|mount| mount.kind == "overlay");
+    let overlays: HashSet<&Path> = overlays.map(|mount| mount.point.as_path()).collect();
+    let found = |at: &Path| mount::found_at(at, overlays.contains(at));
+    if found(Path::new("/")) == plan::Found::Stacked {
+        return Err(SandboxError::StackedRoot);
+    }
+    let mut plan = plan::plan(mode, &mounts, dirs, &shadows, &real, found);
     if Rights::own() == Rights::User {
         user::split(&mut plan, &mounts, dirs, user::entries_at);
         user::prepare(&mut plan, &furniture.placed);

@@ -226,13 +226,30 @@ fn restrictions(options: &[String]) -> MsFlags {
     options.iter().map(flag).collect()
 }
 
-/// What lies at a path of the host.
-pub(crate) fn found_at(path: &Path) -> Found {
+/// What lies at a path of the host, where an overlay may be mounted.
+pub(crate) fn found_at(path: &Path, is_overlay: bool) -> Found {
     match path.symlink_metadata() {
+        Ok(found) if found.is_dir() && is_overlay && is_stacked(path) => Found::Stacked,
         Ok(found) if found.is_dir() => Found::Directory,
         Ok(found) if found.is_file() => Found::File(found.len()),
         _ => Found::Special,
     }
+}
+
+/// Whether a directory lies on an overlay that no other one can be put over, because it lies over one itself. Nothing is
+/// mounted: the kernel is only asked to make the file system.
+pub(crate) fn is_stacked(at: &Path) -> bool {
+    use rustix::fd::AsFd;
+    use rustix::io::Errno;
+    use rustix::mount::{FsOpenFlags, fsconfig_create, fsconfig_set_string, fsopen};
+    let Ok(live) = open_path(at) else { return false };
+    // Two lower layers, for want of an upper one; any directory of another file system will do.
+    let lowers = format!("/proc/self/fd/{}:/sys", live.as_raw_fd());
+    let made = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).and_then(|context| {
+        fsconfig_set_string(context.as_fd(), "lowerdir", &lowers)?;
+        fsconfig_create(context.as_fd())
+    });
+    made == Err(Errno::INVAL)
 }
 
 fn open_path(path: &Path) -> Result<File, MountError> {

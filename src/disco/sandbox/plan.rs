@@ -172,6 +172,8 @@ impl Extra {
 pub(crate) enum Found {
     /// A directory.
     Directory,
+    /// A directory of an overlay that lies over another one already; a kernel puts no third one over them.
+    Stacked,
     /// A regular file of this many bytes.
     File(u64),
     /// A socket, a pipe, a device; or nothing that can be seen.
@@ -402,6 +404,14 @@ pub(crate) fn plan(
                 left_out.push(&mount.point);
                 Step::Hide { at }
             }
+            (_, Found::Stacked) => {
+                notes.push(format!(
+                    "{} is an overlay over another one, and a kernel puts no third one over them: it is empty during the run",
+                    at.display()
+                ));
+                left_out.push(&mount.point);
+                Step::Hide { at }
+            }
             // A namespace that something keeps alive by a file, a socket that was handed to a container: what is below
             // the mount is seen instead, and that leads nowhere.
             (Mode::Noop, _) if kernel_view => continue,
@@ -557,6 +567,7 @@ mod tests {
         plan(mode, mounts, &dirs, &shadows, &[], |path| match path.to_str().unwrap() {
             "/etc/resolv.conf" => Found::File(100),
             "/srv/image" => Found::File(LARGEST_COPY + 1),
+            "/srv/stacked" => Found::Stacked,
             "/run/docker.sock" | PARAMETERS_DIR | RUNTIME_DIR => Found::Special,
             _ => Found::Directory,
         })
@@ -677,6 +688,17 @@ mod tests {
         assert!(noop.notes.is_empty());
         let live = plan_of(Mode::Live, &[mount("/srv/docker.sock", "tmpfs", false)]);
         assert_eq!(overlays(&live), ["/", "/srv/docker.sock"]);
+    }
+
+    #[test]
+    fn what_is_stacked_as_deep_as_a_kernel_does_it_is_hidden_and_said() {
+        let mounts = [mount("/srv/stacked", "overlay", false), mount("/srv/stacked/below", "tmpfs", false)];
+        for mode in [Mode::Noop, Mode::Live] {
+            let plan = plan_of(mode, &mounts);
+            assert!(plan.steps.contains(&Step::Hide { at: "/srv/stacked".into() }), "{plan:?}");
+            assert_eq!(overlays(&plan), ["/"]);
+            assert!(plan.notes[0].starts_with("/srv/stacked is an overlay over another one"), "{plan:?}");
+        }
     }
 
     #[test]
