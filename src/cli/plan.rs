@@ -168,7 +168,8 @@ fn with_hint(error: PlanError, binary: &str) -> CommandError {
             "nothing was merged. `{binary} dance --noop --out PLAN` makes no such plan; do not trust it"
         )),
         PlanError::Foreign { .. } => Some("nothing was merged. Apply it where it was made".to_owned()),
-        PlanError::NotAPlan { .. } | PlanError::File { .. } => None,
+        PlanError::NotAPlan { .. } => Some(format!("`{binary} dance --noop --out PLAN` makes one")),
+        PlanError::File { .. } => None,
     };
     let error = CommandError::new(error);
     match hint {

@@ -47,6 +47,9 @@ pub enum ParametersError {
     /// Something in the tree that does not belong there.
     #[error(transparent)]
     Tree(#[from] TreeError),
+    /// A key below one that holds a value.
+    #[error("{} is a value, so no key can be below it; delete it first", .0.display())]
+    BelowValue(PathBuf),
     /// A file that cannot be read or written.
     #[error("cannot {action} {}", path.display())]
     Files {
@@ -213,6 +216,10 @@ impl Tree {
     /// It cannot be written; the old value is then untouched.
     pub fn set(&self, key: &Key, value: &Value) -> Result<(), ParametersError> {
         let path = self.path(key);
+        let above = path.ancestors().skip(1).take_while(|above| *above != self.root);
+        if let Some(above) = above.filter(|above| above.is_file()).last() {
+            return Err(ParametersError::BelowValue(above.to_owned()));
+        }
         match value {
             Value::Map => fs::create_dir_all(&path).map_err(self.failed("make", key)),
             Value::Text(text) => {
@@ -343,6 +350,11 @@ mod tests {
         let key = |text: &str| Key::new(text).unwrap();
         tree.set(&key("n1/port"), &Value::Text(b"22\n".to_vec())).unwrap();
         tree.set(&key("n1/empty"), &Value::Map).unwrap();
+        let refused = tree.set(&key("n1/port/a/b"), &Value::Map).unwrap_err().to_string();
+        assert!(
+            refused.ends_with("n1/port is a value, so no key can be below it; delete it first"),
+            "{refused}"
+        );
         assert_eq!(tree.get(&key("n1/port")).unwrap(), Value::Text(b"22\n".to_vec()));
         assert_eq!(tree.get(&key("n1")).unwrap(), Value::Map);
         assert_eq!(tree.keys(&key("n1")).unwrap(), ["empty", "port"]);
