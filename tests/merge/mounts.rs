@@ -211,6 +211,32 @@ fn a_file_system_that_is_mounted_at_two_places_is_one_in_the_sandbox_too() {
 }
 
 #[test]
+fn a_file_system_at_three_places_is_one_whatever_else_is_mounted() {
+    let script =
+        "echo a >> /mnt/a/file; cat /mnt/d/file > /srv/seen; echo d >> /mnt/d/file; echo c > /mnt/c/new
+        echo other > /mnt/between/new; rm /mnt/c/gone\n";
+    let lab = lab(script, true);
+    lab.shell(
+        "mkdir -p /mnt/a /mnt/between /mnt/c /mnt/d; mount -t tmpfs one /mnt/a; mount -t tmpfs other /mnt/between
+         echo old > /mnt/a/file; touch /mnt/a/gone; mount --bind /mnt/a /mnt/c; mount --bind /mnt/a /mnt/d",
+    );
+    let noop = lab.acme(&["dance", "--noop"]);
+    assert!(noop.code == 0 && noop.stdout.contains(" 3 created, 1 modified, 1 deleted"), "{noop:#?}");
+    let live = lab.acme(&["dance"]);
+    assert_eq!(live.code, 0, "{live:#?}");
+    assert_eq!(
+        lab.shell("cat /mnt/c/file /srv/seen; cd /mnt; ls a between c d"),
+        "old\na\nd\nold\na\na:\nfile\nnew\n\nbetween:\nnew\n\nc:\nfile\nnew\n\nd:\nfile\nnew\n"
+    );
+    let back = lab.acme(&["rollback"]);
+    assert_eq!(back.code, 0, "{back:#?}");
+    assert_eq!(
+        lab.shell("cat /mnt/d/file; ls /mnt/a /mnt/between"),
+        "old\n/mnt/a:\nfile\ngone\n\n/mnt/between:\n"
+    );
+}
+
+#[test]
 fn a_directory_above_a_mount_point_that_was_moved_is_named() {
     let lab = lab("mv /srv/above /srv/elsewhere", true);
     lab.shell("mkdir -p /srv/above/m; mount -t tmpfs m /srv/above/m");

@@ -483,7 +483,10 @@ pub(crate) fn plan(
 
 /// Where a mount shows the files at the root of another one, too: nothing else is mounted on the way to them, nor below.
 fn place_in(mount: &Mount, other: &Mount, mounts: &[Mount]) -> Option<PathBuf> {
-    let below = other.root.strip_prefix(&mount.root).ok().filter(|_| mount.device == other.device)?;
+    if mount.device != other.device {
+        return None;
+    }
+    let below = other.root.strip_prefix(&mount.root).ok()?;
     let place = join(&mount.point, below);
     let is_in_the_way = |third: &Mount| {
         third.point != mount.point
@@ -496,16 +499,17 @@ fn place_in(mount: &Mount, other: &Mount, mounts: &[Mount]) -> Option<PathBuf> {
 /// Which path of the sandbox a mount gets its files from that another overlay holds: one before with the same root, or for
 /// a mount that is read-only, one that holds them among others.
 fn shares(mount: &Mount, shown: &[&Mount], mounts: &[Mount]) -> Option<PathBuf> {
-    let others = shown.iter().filter(|other| !other.read_only && other.point != mount.point);
-    let place = |other: &&&Mount| match other.root == mount.root {
+    let place = |other: &Mount| match other.root == mount.root {
         true => place_in(mount, other, mounts).map(|_| other.point.clone()),
         false if mount.read_only => place_in(other, mount, mounts),
         false => None,
     };
-    others
-        .filter(|other| mount.root.starts_with(&other.root))
-        .max_by_key(|other| depth(&other.root))
-        .and_then(|other| place(&other))
+    let others = shown.iter().filter(|other| other.device == mount.device && other.point != mount.point);
+    let places = others
+        .filter(|other| !other.read_only && mount.root.starts_with(&other.root))
+        .filter_map(|other| Some((depth(&other.root), place(other)?)));
+    // Of several with the same root, the first: the others have their files from it, too.
+    places.rev().max_by_key(|(depth, _)| *depth).map(|(_, place)| place)
 }
 
 /// What has to be bound once more, after all overlays: on the host a file system is there at several places, and what is
@@ -603,7 +607,9 @@ mod tests {
             mount("/", "ext4", false),
             bound("/srv/var", "/var"),
             bound("/srv/data", "/mnt/ro"),
+            Mount { root: "/srv/var".into(), ..mount("/mnt/namesake", "ext4", false) },
             bound("/srv/var", "/mnt/var"),
+            bound("/srv/var", "/mnt/var-too"),
             bound("/srv/var/lib", "/mnt/lib"),
             mount("/srv/covered", "xfs", false),
             bound("/srv/covered/a", "/mnt/a"),
@@ -617,6 +623,7 @@ mod tests {
             [
                 "/",
                 "/var",
+                "/mnt/namesake",
                 "/mnt/lib",
                 "/srv/covered",
                 "/mnt/a",
@@ -635,15 +642,17 @@ mod tests {
             [
                 ("/srv/data", "/mnt/ro", true),
                 ("/var", "/mnt/var", false),
+                ("/var", "/mnt/var-too", false),
                 ("/var", "/srv/var", false),
                 ("/mnt/lib", "/srv/var/lib", false),
                 ("/mnt/lib", "/var/lib", false),
                 ("/mnt/lib", "/mnt/var/lib", false),
+                ("/mnt/lib", "/mnt/var-too/lib", false),
             ]
         );
         let var = plan.layers().nth(1).unwrap();
         assert!(var.extras.contains(&Extra::Directory("disco/run".into())), "{var:?}");
-        for at in ["/var/x/scratch", "/srv/var/x/scratch", "/mnt/var/x/scratch"] {
+        for at in ["/var/x/scratch", "/srv/var/x/scratch", "/mnt/var/x/scratch", "/mnt/var-too/x/scratch"] {
             assert!(plan.steps.contains(&Step::Hide { at: at.into() }), "{at}");
         }
     }
