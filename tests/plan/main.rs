@@ -17,7 +17,7 @@ const BEFORE: &str = "cd /etc; echo x > gone.txt; mkdir -p gone.d/deep; echo y >
 /// Every kind of change that a script can make.
 const SCRIPT: &str = "#!/bin/sh -e
 service postgresql stop
-[ -z $NOOP ] || mount none /mnt
+[ -z $NOOP ] || swapoff /swap
 cd /etc
 rm gone.txt; rm -r gone.d; chmod 4750 mode.txt; echo second >> grown.txt; mkdir -m 0700 private.d
 ln -s grown.txt link; mkfifo pipe; mknod device c 1 3; chown 3:4 device
@@ -76,7 +76,7 @@ fn a_plan_that_is_applied_leaves_what_a_live_dance_leaves() {
     assert_eq!((applied.code, applied.stderr.as_str()), (0, ""), "{applied:#?}");
     assert!(applied.stdout.contains("\nlive: 1 module, "), "{}", applied.stdout);
     let held_back =
-        "warning: Would execute : mount none /mnt (kinds-1, 10-changes.sh) : not put off by commands.d";
+        "warning: Would execute : swapoff /swap (kinds-1, 10-changes.sh) : not put off by commands.d";
     for line in [
         "info: Deferred : service postgresql stop\n",
         "info: Executed : service postgresql stop\n",
@@ -117,7 +117,7 @@ fn a_plan_can_be_read_anywhere_and_tells_no_secret() {
         "info: File: file: /etc/gone.txt : Deleted\n1d0\n< x\n",
         "info: File: file: /etc/shadow : Modified : md5=[",
         "info: Deferred : service postgresql stop (kinds-1, 10-changes.sh)\n",
-        "warning: Would execute : mount none /mnt (kinds-1, 10-changes.sh)\n",
+        "warning: Would execute : swapoff /swap (kinds-1, 10-changes.sh)\n",
         "2 commands held back, 0 failed",
     ] {
         assert!(shown.contains(line), "{line:?} is not in\n{shown}");
