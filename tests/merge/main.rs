@@ -2,6 +2,7 @@
 
 mod crash;
 mod deferred;
+mod disk;
 mod durable;
 mod file_systems;
 mod flags;
@@ -9,6 +10,7 @@ mod gone;
 mod kinds;
 mod mounts;
 mod per_module;
+mod power;
 mod random;
 mod refusals;
 mod rollback;

@@ -127,14 +127,24 @@ impl Identity {
 }
 
 /// Whether an inode of the host may have this number in an overlay. A new file of the upper layer may have it by chance.
-pub(super) fn is_number_of(inode: u64, merged: u64) -> bool {
-    number_of(inode) == number_of(merged)
+pub(super) fn is_number_of(inode: u64, merged: u64, is_apart: bool) -> bool {
+    numbers_behind(merged, is_apart).contains(&number_of(inode))
 }
 
-/// What an overlay keeps of the number of an inode: it adds which layer it is from in the upper bits, in a way that only it
-/// knows (overlayfs documentation, "Inode properties").
+/// What an overlay keeps of the number of an inode at the very least: it adds which layer it is from in the uppermost bits.
 pub(super) fn number_of(inode: u64) -> u64 {
     inode & (u64::MAX >> 8)
+}
+
+/// The numbers of which one is that of the inode of the host which has this number in an overlay. With `is_apart`, the upper
+/// layer lies on another file system: where both number inodes with 32 bits, the layer is told by the bits right above
+/// those, and by the uppermost ones otherwise (`xino_mode` of fs/overlayfs/super.c).
+pub(super) fn numbers_behind(merged: u64, is_apart: bool) -> [u64; 2] {
+    let number = number_of(merged);
+    match is_apart && number == merged {
+        true => [number, number & u64::from(u32::MAX)],
+        false => [number, number],
+    }
 }
 
 impl Entry {
@@ -373,4 +383,28 @@ pub(super) fn group_name(gid: u32) -> String {
 fn name(which: usize, number: u32, look_up: impl FnOnce() -> Option<String>) -> String {
     let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
     names[which].entry(number).or_insert_with(|| look_up().unwrap_or_else(|| number.to_string())).clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_the_host_is_known_by_its_number_in_whatever_overlay() {
+        let large = 0x21_0000_000d;
+        for (inode, merged, is_apart) in [
+            (13, 13, false),
+            (13, 13 | 1 << 63, true),
+            (large, large, false),
+            (large, large | 1 << 63, true),
+            (13, 13 | 1 << 33, true),
+            (13, 13 | 2 << 33, true),
+        ] {
+            assert!(is_number_of(inode, merged, is_apart), "{inode:x} {merged:x}");
+            assert!(!is_number_of(inode + 1, merged, is_apart), "{inode:x} {merged:x}");
+        }
+        // Over one file system, and where the uppermost bits tell the layer, nothing else is part of the number.
+        assert!(!is_number_of(13, large, false));
+        assert!(!is_number_of(13, large | 1 << 63, true));
+    }
 }

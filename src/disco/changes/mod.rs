@@ -17,7 +17,7 @@ pub use self::compare::{Look, Show, compare, compare_look};
 pub use self::entry::{
     Attributes, Entry, FLAGS, Identity, PROTECTION, ScanError, View, attributes, flags_at, hex,
 };
-use self::entry::{is_number_of, number_of};
+use self::entry::{is_number_of, number_of, numbers_behind};
 pub(crate) use self::entry::{is_of_a_file_system, is_of_an_overlay, known_flags, names_in, read_entry};
 pub(crate) use self::names::names_of;
 pub(crate) use self::path::escape;

@@ -18,6 +18,7 @@ use crate::disco::changes::entry::{flags_at, inherited_flags, names_in, unreadab
 use crate::disco::changes::readers::{LayerFlags, Moved, Readers};
 use crate::disco::changes::{
     Change, HostPath, Identity, ScanError, View, attributes, is_number_of, mark_implied, names_of, number_of,
+    numbers_behind,
 };
 use crate::disco::sandbox::Sandbox;
 use crate::disco::sandbox::probe::Rights;
@@ -76,7 +77,9 @@ impl Scanner {
                 let flags = flags_at(&upper, &found);
                 let index = layer.work().join("index");
                 let has_index = index.is_dir();
-                let walk = Walk { merged: &merged, upper, at: layer.at.clone(), flags, has_index };
+                let live = fs::symlink_metadata(&layer.at).map_err(unreadable(&layer.at))?;
+                let is_apart = live.dev() != found.dev();
+                let walk = Walk { merged: &merged, upper, at: layer.at.clone(), flags, has_index, is_apart };
                 walk.is_in_its_place()?;
                 pass.visit(&walk, Path::new(""))?;
                 pass.finish(&walk, &index)?;
@@ -155,8 +158,8 @@ struct Pass<'scope, 'env, 'known> {
     shared: BTreeMap<(u64, u64), Shared>,
     /// Numbers of the live files at touched paths of this layer.
     numbers: BTreeSet<u64>,
-    /// Where this layer has a copy of a live file and the host nothing, and the file's number.
-    copied: Vec<(PathBuf, u64)>,
+    /// Where this layer has a copy of a live file and the host nothing, and the numbers of which one is that file's.
+    copied: Vec<(PathBuf, [u64; 2])>,
     /// Those of them, in the layers that were visited, whose file was at no other touched path, so that the run did not
     /// move it here.
     vanished: BTreeSet<PathBuf>,
@@ -232,9 +235,12 @@ impl Pass<'_, '_, '_> {
         self.shared = BTreeMap::new();
         let numbers = std::mem::take(&mut self.numbers);
         let copied = std::mem::take(&mut self.copied).into_iter();
-        self.vanished.extend(copied.filter(|(_, number)| !numbers.contains(number)).map(|(live, _)| live));
+        let is_left = |behind: &[u64; 2]| behind.iter().any(|number| numbers.contains(number));
+        self.vanished.extend(copied.filter(|(_, behind)| !is_left(behind)).map(|(live, _)| live));
         for (inode, names) in std::mem::take(&mut self.names).into_values() {
-            let is_it = |file: &&Shared| is_number_of(file.before.ino(), inode) && walk.is_of_host(&names[0]);
+            let is_it = |file: &&Shared| {
+                is_number_of(file.before.ino(), inode, walk.is_apart) && walk.is_of_host(&names[0])
+            };
             let was = left.values().find(is_it);
             self.several.push(Several { names, was: was.map(|file| file.touched[0].clone()) });
         }
@@ -370,7 +376,9 @@ impl Pass<'_, '_, '_> {
             }
         }
         let same_file = match (&before, after) {
-            (Some(before), Some(after)) => is_number_of(before.ino(), after.ino()) && walk.is_of_host(live),
+            (Some(before), Some(after)) => {
+                is_number_of(before.ino(), after.ino(), walk.is_apart) && walk.is_of_host(live)
+            }
             _ => false,
         };
         if let Some(before) = before.as_ref().filter(|before| !before.is_dir()) {
@@ -381,7 +389,7 @@ impl Pass<'_, '_, '_> {
             && walk.has_index
             && walk.has_copied_up(live)
         {
-            self.copied.push((live.to_owned(), number_of(after.ino())));
+            self.copied.push((live.to_owned(), numbers_behind(after.ino(), walk.is_apart)));
         }
         if let Some(after) = after.filter(|after| !after.is_dir() && after.nlink() > 1) {
             let several = self.names.entry(walk.file_at(live, after)).or_insert((after.ino(), Vec::new()));
@@ -461,6 +469,8 @@ struct Walk<'a> {
     flags: u32,
     /// Whether the overlay keeps the names of a file together. Over an overlay it cannot.
     has_index: bool,
+    /// Whether the upper layer lies on another file system.
+    is_apart: bool,
 }
 
 impl Walk<'_> {
