@@ -1,6 +1,6 @@
-//! What a power cut may find on the disk: nobody can pull the plug here, but everybody can see in which order the client
-//! changes files and has them written. The calls of one merge are recorded, and each thing that a later one relies on must
-//! have been written before.
+//! What a power cut may find on any disk, whatever its file system makes of it (`power.rs` cuts the power of one): in which
+//! order the client changes files and has them written. The calls of one merge are recorded, and each thing that a later one
+//! relies on must have been written before.
 
 use std::collections::BTreeMap;
 use std::io::IoSliceMut;

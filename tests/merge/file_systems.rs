@@ -1,13 +1,13 @@
 //! File systems that keep things their own way: lists of access in attributes of their own, properties, subvolumes.
 //!
-//! A kernel need not have them, so they are looked at with `DISCO_FULL` in the environment only.
+//! A kernel need not have those but ext4, so they are looked at with `DISCO_FULL` in the environment only.
 
 use std::process::Command;
 
 use testbed::lab::Lab;
 use testbed::universe::Universe;
 
-use crate::{assert_every_kind_is_merged, lab_of_all_kinds_on, look, tree};
+use crate::{assert_every_kind_is_merged, lab_of_all_kinds_on, look, make_image, prepare, tree};
 
 /// Mounts `/srv` of a node, and the directory of the client's state, from images of their own: a run keeps its layers there,
 /// and ext4 does not take every flag that a file of xfs goes without.
@@ -21,12 +21,9 @@ fn wanted() -> bool {
     wanted
 }
 
-/// Makes the images with this machine's tools; a node has none.
 fn make_images(lab: &Lab, kind: &str) {
-    for image in ["/srv.image", "/state.image"].map(|path| lab.node.path(path)) {
-        std::fs::File::create(&image).unwrap().set_len(512 << 20).unwrap();
-        let made = Command::new(format!("mkfs.{kind}")).arg("-q").arg(&image).status().unwrap();
-        assert!(made.success(), "mkfs.{kind}: {made}");
+    for image in ["/srv.image", "/state.image"] {
+        make_image(&lab.node.path(image), kind, 512 << 20);
     }
     lab.shell("mkdir -p /var/lib/acme-disco");
 }
@@ -72,7 +69,7 @@ fn assert_every_kind_is_merged_on(kind: &str) {
     let lab = lab_of_all_kinds_on("true");
     make_images(&lab, kind);
     lab.shell(&format!("umount /srv/b; {MOUNT}; mkdir /srv/b; mount -t tmpfs -o size=8m,mode=0755 b /srv/b"));
-    crate::prepare(&lab);
+    prepare(&lab);
     assert_every_kind_is_merged(&lab);
 }
 

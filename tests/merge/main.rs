@@ -19,10 +19,13 @@ mod strangers;
 mod tracer;
 mod tree;
 
+use std::fs::File;
+use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
 use kinds::{AFTER, BEFORE, OTHER_AFTER, OTHER_BEFORE};
-use testbed::lab::Lab;
+use testbed::lab::{Lab, STATE};
 use testbed::universe::Universe;
 use tree::fingerprint;
 
@@ -50,9 +53,21 @@ fn prepare(lab: &Lab) {
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
 }
 
+/// Makes an image of a file system of so many bytes, with this machine's tools; a node has none.
+fn make_image(at: &Path, kind: &str, size: u64) {
+    File::create(at).unwrap().set_len(size).unwrap();
+    let made = Command::new(format!("mkfs.{kind}")).arg("-q").arg(at).status().unwrap();
+    assert!(made.success(), "mkfs.{kind}: {made}");
+}
+
 /// What the host holds where modules of these tests change something.
 fn look(lab: &Lab) -> Vec<String> {
     fingerprint(&lab.node.path("/srv"))
+}
+
+/// What merges keep: journals, and stores on file systems of their own.
+fn kept(lab: &Lab) -> String {
+    lab.shell(&format!("ls {STATE}/journal; find /srv -name .acme-disco-undo | sort"))
 }
 
 #[test]

@@ -13,15 +13,15 @@ use proptest::test_runner::{Config, RngSeed, TestRunner};
 use testbed::lab::Lab;
 use testbed::universe::Universe;
 
-use crate::kinds;
 use crate::tree::fingerprint;
+use crate::{kinds, make_image};
 
 /// Cases in the test that always runs.
-const FEW: u32 = 40;
+const FEW: usize = 80;
 /// Cases of one dance.
-const BATCH: u32 = 40;
+const BATCH: usize = 40;
 /// Dances under `DISCO_FULL`.
-const MANY_BATCHES: u32 = 25;
+const MANY_BATCHES: usize = 25;
 /// Everything is this old before the operations; times that an operation sets are a little younger.
 const OLD: u64 = 1_000_000_000;
 /// Times from here on are those of the run itself.
@@ -195,14 +195,26 @@ fn case() -> impl Strategy<Value = Case> {
 /// A node on which cases are tried, each with the same calls in `/srv/live` and, through a dance, in `/srv/merged`.
 struct Bench {
     lab: Lab,
+    is_apart: bool,
 }
 
 impl Bench {
-    fn new() -> Bench {
+    /// With `is_apart`, the trees lie on another file system than the client's state.
+    fn new(is_apart: bool) -> Bench {
         let universe = Universe::empty().unwrap();
         let script = "#!/bin/sh\nexec python3 /root/cases.py change /srv/merged\n";
         universe.add("cases-1/scripts/1.sh", script).unwrap();
-        Bench { lab: Lab::on_disk(universe) }
+        let lab = Lab::on_disk(universe);
+        if is_apart {
+            let image = lab.node.path("/srv.image");
+            make_image(&image, "ext4", 512 << 20);
+            assert_eq!(lab.shell("mount -o loop /srv.image /srv && echo mounted"), "mounted\n");
+        }
+        Bench { lab, is_apart }
+    }
+
+    fn both() -> [Bench; 2] {
+        [false, true].map(Bench::new)
     }
 
     fn carry_out(&self, what: &str, top: &str) {
@@ -321,7 +333,7 @@ fn expect_same(
 
 /// Tries one case. A failure may leave anything behind, so the next case gets a node of its own.
 fn try_alone(bench: &mut Bench, case: Case) -> Result<(), String> {
-    bench.try_out(&[case]).inspect_err(|_| *bench = Bench::new())
+    bench.try_out(&[case]).inspect_err(|_| *bench = Bench::new(bench.is_apart))
 }
 
 /// The smallest case that fails as well, and how.
@@ -352,15 +364,16 @@ fn what_random_operations_leave_is_what_a_merge_of_them_leaves() {
     // The same cases each time, unless there is time for others.
     let seed = seed.unwrap_or_else(|| if full { clock() } else { 1 });
     let mut runner = TestRunner::new(Config { rng_seed: RngSeed::Fixed(seed), ..Config::default() });
-    let mut bench = Bench::new();
+    let mut benches = Bench::both();
     let cases = if full { BATCH * MANY_BATCHES } else { FEW };
-    for _ in 0..cases / BATCH {
+    for number in 0..cases / BATCH {
+        let bench = &mut benches[number % 2];
         let batch: Vec<_> = (0..BATCH).map(|_| case().new_tree(&mut runner).unwrap()).collect();
         let values: Vec<_> = batch.iter().map(ValueTree::current).collect();
         let Err(together) = bench.try_out(&values) else { continue };
         println!("with DISCO_SEED={seed}: {together}");
-        bench = Bench::new();
-        match batch.into_iter().find_map(|tree| smallest(&mut bench, tree)) {
+        *bench = Bench::new(bench.is_apart);
+        match batch.into_iter().find_map(|tree| smallest(bench, tree)) {
             Some((case, why)) => panic!("with DISCO_SEED={seed}: {why}\n{case:#?}"),
             None => panic!("with DISCO_SEED={seed}, only together: {together}"),
         }
@@ -389,12 +402,13 @@ fn a_file_that_is_changed_by_a_name_that_goes_then_is_changed_by_its_other_names
         &["attribute, b'd/a', 'user.0', b'x'", "replace, b'd/a', b'z'"],
     ];
     let case = |change: &&[&str]| Case { make: calls(&make), change: calls(change) };
-    let bench = Bench::new();
-    // One by one, then together: a file must not be taken for another one.
-    for change in &changes {
-        bench.try_out(&[case(change)]).unwrap_or_else(|why| panic!("{change:?}: {why}"));
+    for bench in Bench::both() {
+        // One by one, then together: a file must not be taken for another one.
+        for change in &changes {
+            bench.try_out(&[case(change)]).unwrap_or_else(|why| panic!("{change:?}: {why}"));
+        }
+        bench.try_out(&changes.iter().map(case).collect::<Vec<_>>()).unwrap();
     }
-    bench.try_out(&changes.iter().map(case).collect::<Vec<_>>()).unwrap();
 }
 
 #[test]
@@ -402,7 +416,7 @@ fn what_was_made_before_its_directory_got_a_default_list_has_none() {
     let calls = |calls: &[&str]| calls.iter().map(|call| (*call).to_owned()).collect();
     let change = ["put, b'a/c', b'x', 'wb'", "os.mkdir, b'a/d', 0o700", "access, b'a', 'default', 6"];
     let case = Case { make: calls(&["os.mkdir, b'a', 0o755"]), change: calls(&change) };
-    Bench::new().try_out(&[case]).unwrap();
+    Bench::new(false).try_out(&[case]).unwrap();
 }
 
 #[test]
@@ -417,8 +431,7 @@ fn a_file_that_only_moves_keeps_its_names_that_nobody_touched() {
         &["os.rename, b'd', b'e'", "os.rename, b'e/b', b'new'"],
         &["os.rename, b'c', b'new'", "os.remove, b'd/b'"],
     ];
-    let bench = Bench::new();
-    for kind in kinds {
+    for (kind, bench) in kinds.iter().flat_map(|kind| Bench::both().map(|bench| (kind, bench))) {
         let make = [
             kind,
             "os.mkdir, b'd', 0o755",
@@ -453,7 +466,7 @@ fn a_directory_takes_the_place_of_a_link_to_another() {
         &["os.remove, b'b'", "os.rename, b'd', b'b'", "os.symlink, b'b', b'd'", "os.remove, b'b/e/a'"],
     ];
     let case = |change: &&[&str]| Case { make: calls(&make), change: calls(change) };
-    let bench = Bench::new();
+    let bench = Bench::new(true);
     for change in &changes {
         bench.try_out(&[case(change)]).unwrap_or_else(|why| panic!("{change:?}: {why}"));
     }

@@ -9,7 +9,7 @@ use testbed::universe::Universe;
 
 use crate::kinds::{self, AFTER};
 use crate::tracer::{self, End};
-use crate::{look, prepare, tree};
+use crate::{kept, look, prepare, tree};
 
 /// How often a merge on a disk is killed in the test that always runs.
 const FEW: usize = 12;
@@ -52,7 +52,7 @@ fn kill_after(lab: &Lab, picks: &dyn Fn(usize, usize) -> bool) {
     };
     let whole = tracer::run(&lab.node, &apply, &journal, None).unwrap();
     let End::Itself { code: 0, calls } = whole else { panic!("{whole:?}") };
-    let after = tree::without_times(&look(lab));
+    let (after, merged) = (tree::without_times(&look(lab)), kept(lab));
     assert!(calls > 100, "only {calls} steps were seen");
     undo();
 
@@ -69,8 +69,11 @@ fn kill_after(lab: &Lab, picks: &dyn Fn(usize, usize) -> bool) {
         let now = look(lab);
         let is_old = tree::difference(&now, &before);
         let is_new = tree::difference(&tree::without_times(&now), &after);
-        let left = lab.shell(&format!("ls {STATE}/journal; find /srv -name '.disco*'"));
-        assert_eq!(left, if is_old.is_none() { "" } else { "last\n" }, "killed after step {step} of {calls}");
+        assert_eq!(
+            kept(lab),
+            if is_old.is_none() { "" } else { &merged },
+            "killed after step {step} of {calls}"
+        );
         match (&is_old, &is_new) {
             (None, _) => olds += 1,
             (_, None) => {

@@ -41,8 +41,9 @@ const TOOLS: [Tool; 18] = [
     tool("cpio", "cpio", "looks into rpms"),
     tool("faketime", "faketime", "gives a second build another date"),
     tool("mmdebstrap", "mmdebstrap", "makes the root of a throw-away node"),
-    tool("mkfs.xfs", "xfsprogs", "makes file systems on which a merge is tried"),
-    tool("mkfs.btrfs", "btrfs-progs", "makes others"),
+    tool("mkfs.ext4", "e2fsprogs", "makes file systems on which a merge is tried"),
+    tool("mkfs.xfs", "xfsprogs", "makes others"),
+    tool("mkfs.btrfs", "btrfs-progs", "and others"),
 ];
 
 /// Installs what is missing, after saying what and why: for building and testing the project, and for the targets of

@@ -384,7 +384,8 @@ impl Journal {
     }
 }
 
-fn sync_directory(path: &Path) -> Result<(), MergeError> {
+/// Writes a directory's names to disk.
+pub(super) fn sync_directory(path: &Path) -> Result<(), MergeError> {
     step("write to disk", path, File::open(path).and_then(|directory| directory.sync_all()))
 }
 

@@ -29,12 +29,26 @@ pub(super) fn stores(plan: &Plan, vardir: &Path) -> Result<BTreeSet<usize>, Merg
             let why = "it is not there, and the journal is".to_owned();
             return Err(MergeError::Journal { path: directory.clone(), why });
         }
-        if !store.is_memory && is_waited_for(store)? {
-            return Err(MergeError::NotMounted { mount: store.mount.0.clone(), run: plan.run });
-        }
+        assert_there(plan, store)?;
         lost.insert(number);
     }
     Ok(lost)
+}
+
+/// Whether the stores of a plan that are not there were removed, or went with their file systems.
+///
+/// # Errors
+/// A file system is not mounted, and may have one.
+pub(super) fn assert_mounted(plan: &Plan, vardir: &Path) -> Result<(), MergeError> {
+    let is_missing = |store: &&Store| !store.directory.0.starts_with(vardir) && !store.directory.0.exists();
+    plan.stores.iter().filter(is_missing).try_for_each(|store| assert_there(plan, store))
+}
+
+fn assert_there(plan: &Plan, store: &Store) -> Result<(), MergeError> {
+    match !store.is_memory && is_waited_for(store)? {
+        true => Err(MergeError::NotMounted { mount: store.mount.0.clone(), run: plan.run }),
+        false => Ok(()),
+    }
 }
 
 /// Where a file system was mounted that is not now. One whose mount point is removed will not come back.

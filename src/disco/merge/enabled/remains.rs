@@ -1,15 +1,15 @@
 //! What merges leave behind and nobody needs any more: the stores of a run that a newer one followed, or that was undone.
-//! A file system that cannot be written to now keeps them; nothing but their space depends on it, so they are removed when
-//! that is possible.
+//! A file system that cannot be written to now, or is not mounted, keeps them; nothing but their space depends on it, so they
+//! are removed when that is possible.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::MergeError;
 use super::drive::undress_roots;
-use super::journal::{Journal, Phase, Plan};
+use super::journal::{Journal, Phase, Plan, sync_directory};
 use super::reach::step;
+use super::{MergeError, lost};
 
 /// Nothing that a journal tells counts any more.
 pub(super) fn leave(vardir: &Path, journal: &Journal, plans: &[Plan]) -> Result<(), MergeError> {
@@ -25,26 +25,37 @@ pub(super) fn leave(vardir: &Path, journal: &Journal, plans: &[Plan]) -> Result<
 pub(super) fn tidy(vardir: &Path) {
     for gone in Journal::all_gone(vardir).unwrap_or_default() {
         // What cannot be removed is tried again by the next command.
-        let _ = remove(&gone);
+        let _ = remove(vardir, &gone);
     }
 }
 
-fn remove(gone: &Journal) -> Result<(), MergeError> {
+fn remove(vardir: &Path, gone: &Journal) -> Result<(), MergeError> {
     let plans = match gone.plans() {
         Err(MergeError::Journal { .. }) => Vec::new(),
         plans => plans?,
     };
     // One that was merged once left its mark on the file systems; of one that was undone, nothing is to be seen.
     let was_undone = gone.phase()? == Phase::Staging;
-    for store in plans.iter().flat_map(|plan| &plan.stores) {
-        remove_tree(&store.directory.0)?;
-        if let Some(above) = store.directory.0.parent().filter(|_| was_undone && store.is_first) {
-            // Others may have put theirs beside ours; then it stays.
-            let _ = fs::remove_dir(above);
+    for plan in &plans {
+        lost::assert_mounted(plan, vardir)?;
+        for store in &plan.stores {
+            remove_tree(&store.directory.0)?;
+            if let Some(above) = store.directory.0.parent().filter(|_| was_undone && store.is_first) {
+                // Others may have put theirs beside ours; then it stays.
+                let _ = fs::remove_dir(above);
+            }
         }
     }
     if was_undone {
         plans.iter().rev().try_for_each(undress_roots)?;
+    }
+    // Without the journal, nobody knows of the stores; so it goes after them on the disk, too.
+    for store in plans.iter().flat_map(|plan| &plan.stores) {
+        let left = store.directory.0.ancestors().find(|above| above.exists()).unwrap_or(Path::new("/"));
+        sync_directory(left)?;
+        if was_undone && store.mount.0.exists() {
+            sync_directory(&store.mount.0)?;
+        }
     }
     gone.remove()
 }
