@@ -7,6 +7,7 @@ mod durable;
 mod file_systems;
 mod flags;
 mod gone;
+mod hosts;
 mod kinds;
 mod mounts;
 mod per_module;

@@ -308,9 +308,9 @@ impl<'a> Drive<'a> {
         }
         let Some((_, place)) = self.item(number)? else { return Ok(()) };
         let known = match step("look at", &path.0, place.look())? {
-            // Nobody but its owner looks into a new directory before it is complete; a list of access that it inherited may
-            // have taken rights from that one, too.
-            Some(found) if matches!(work, Work::Place { .. }) && found.st_mode & 0o7077 == 0 => None,
+            // Nobody but its owner looks into a new directory before it is complete. It inherits that its group is, and a list
+            // of access that it inherited may have taken rights from its owner.
+            Some(found) if matches!(work, Work::Place { .. }) && found.st_mode & 0o5077 == 0 => None,
             _ => Some(self.styles(&path.0)),
         };
         match style.put_on(&place, known.as_deref()) {
