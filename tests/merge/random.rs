@@ -431,7 +431,8 @@ fn a_file_that_only_moves_keeps_its_names_that_nobody_touched() {
         &["os.rename, b'd', b'e'", "os.rename, b'e/b', b'new'"],
         &["os.rename, b'c', b'new'", "os.remove, b'd/b'"],
     ];
-    for (kind, bench) in kinds.iter().flat_map(|kind| Bench::both().map(|bench| (kind, bench))) {
+    let benches = Bench::both();
+    for (kind, bench) in kinds.iter().flat_map(|kind| benches.iter().map(move |bench| (kind, bench))) {
         let make = [
             kind,
             "os.mkdir, b'd', 0o755",
