@@ -60,16 +60,23 @@ fn flags_that_are_no_protection_are_kept_inherited_and_set() {
 
 #[test]
 fn space_that_is_reserved_stays_reserved() {
-    let before = "cd /srv; for f in edited several; do fallocate -l 8M $f; done; ln several other; truncate -s 8M sparse";
-    let change = "cd /srv; fallocate -l 8M new; for f in edited several sparse; do echo x | dd conv=notrunc of=$f 2> /dev/null; done\n";
+    let before = "cd /srv; for f in edited several; do fallocate -l 8M $f; done; ln several other; truncate -s 8M sparse
+        echo small > hollowed";
+    let change = "cd /srv; fallocate -l 8M new; for f in edited several sparse; do echo x | dd conv=notrunc of=$f 2> /dev/null; done
+        truncate -s 8M hollowed\n";
     let see = |lab: &Lab| {
-        lab.shell("cd /srv; for f in new edited several sparse; do [ $(stat -c %b $f) -ge 16384 ] && echo $f $(head -c 2 $f | tr -d '\\0'); done")
+        lab.shell("cd /srv; for f in new edited several sparse hollowed; do [ $(stat -c %b $f) -ge 16384 ] && echo $f $(head -c 2 $f | tr -d '\\0'); done")
     };
     let expected = "new\nedited x\nseveral x\n";
     let merged = lab(change, before);
+    let looks = || merged.shell("cd /srv; stat -c '%n %a %s %y %h' *; md5sum *");
+    let old = looks();
     let live = merged.acme(&["dance"]);
     assert_eq!(live.code, 0, "{live:#?}");
     assert_eq!(see(&merged), expected);
+    let back = merged.acme(&["rollback"]);
+    assert_eq!(back.code, 0, "{back:#?}");
+    assert_eq!(looks(), old);
 
     let planned = lab(change, before);
     assert_eq!(planned.acme(&["dance", "--noop", "--out", "/root/plan"]).code, 0);

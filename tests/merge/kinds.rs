@@ -52,7 +52,7 @@ os.mkdir('/srv/a')
 os.chdir('/srv/a')
 for name in ['plain', 'gone', 'grown', 'mode', 'owner', 'replaced-by-rename', 'becomes-link', 'becomes-directory',
              'becomes-fifo', 'attribute', 'attribute-removed', 'acl', 'capability', 'touched-only', 'mode-and-back', 'opened-only',
-             'equal-copy', 'moved', 'protect', 'append', 'truncate']:
+             'equal-copy', 'moved', 'protect', 'append', 'truncate', 'hollowed']:
     write(name, name + ' before\n')
 os.setxattr('attribute', 'user.changed', b'old')
 os.setxattr('attribute-removed', 'user.gone', b'x')
@@ -119,6 +119,8 @@ os.link('gets-a-name', 'another-name')
 os.chmod('mode-of-several-1', 0o611)
 write('new-names-1', 'n\n'); os.mkdir('new'); os.link('new-names-1', 'new/new-names-2'); os.mkdir('new/nested', 0o711)
 write(b'new \n odd \xfe', 'new odd'); os.remove('-rf'); os.rename(b'odd \n name \\ \xff \x1b[31m', b'odd \xf0')
+with open('hollowed', 'r+b') as file: file.truncate(400000); file.seek(239774); file.write(b'end')
+os.utime('hollowed', (1500000000, 1500000000))
 with open('sparse', 'wb') as file: file.seek(64 << 20); file.write(b'end'); file.truncate(100 << 20)
 os.mkdir('closed', 0o500); write('closed/file', 'c', 0o400)
 "#;

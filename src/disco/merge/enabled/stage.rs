@@ -44,9 +44,10 @@ pub(super) fn stage(planned: &mut Planned, source: &Source<'_>) -> Result<BTreeS
         let from = source.from.join(path.strip_prefix("/").unwrap_or(path));
         let slot = plan.slot(number, Side::New);
         match origin {
-            Origin::Copy { .. } => {
+            Origin::Copy { same_file } => {
                 let flags = plan.items[number].work.flags(Side::New);
-                copy(path, &from, View::Merged, flags, &slot, &mut reach)?;
+                let merged = Copied::Merged { flags, same_file: *same_file };
+                copy(path, &from, merged, &slot, &mut reach)?;
             }
             Origin::Name(anchor) => {
                 let anchor = match anchor {
@@ -56,19 +57,12 @@ pub(super) fn stage(planned: &mut Planned, source: &Source<'_>) -> Result<BTreeS
                 step("link", path, link(&anchor, &slot))?;
             }
             Origin::BothContents => {
-                copy(path, path, View::Live, 0, &plan.slot(number, Side::Old), &mut reach)?;
-                copy(path, &from, View::Merged, 0, &slot, &mut reach)?;
+                copy(path, path, Copied::Live, &plan.slot(number, Side::Old), &mut reach)?;
+                let merged = Copied::Merged { flags: 0, same_file: true };
+                copy(path, &from, merged, &slot, &mut reach)?;
             }
         }
         let found = step("look at the new", path, fs::symlink_metadata(&slot))?;
-        // What is copied to an upper layer loses the space that it only had reserved.
-        if matches!(origin, Origin::Copy { same_file: true } | Origin::BothContents)
-            && found.blocks().saturating_mul(512) < found.len()
-            && let Some(live) = host_file(path, &mut reach)
-        {
-            let staged = File::options().write(true).open(&slot);
-            step("reserve the space of", path, staged.and_then(|to| reserve_as(&live, &to)))?;
-        }
         // A file of the host may be changed by another name of it.
         match (origin, &mut plan.items[number].work) {
             (Origin::Name(Anchor::Live(_)), _) => {
@@ -88,16 +82,29 @@ pub(super) fn link(from: &Path, to: &Path) -> nix::Result<()> {
     linkat(AT_FDCWD, from, AT_FDCWD, to, AtFlags::empty())
 }
 
-/// Makes a complete copy of the entry that lies at `from` and belongs at `path`. Of its flags, it gets those that mean
-/// something to what is written to it; those that protect it would bar its way to its place.
+/// What is copied.
+#[derive(Clone, Copy)]
+pub(super) enum Copied {
+    /// An entry of the host.
+    Live,
+    /// An entry of the merged view. It gets those of its flags that mean something to what is written to it; those that
+    /// protect it would bar its way to its place. With `same_file`, it is what became of the file of the host and keeps its
+    /// space: what is copied to an upper layer loses what it only had reserved.
+    Merged { flags: u32, same_file: bool },
+}
+
+/// Makes a complete copy of the entry that lies at `from` and belongs at `path`.
 pub(super) fn copy(
     path: &Path,
     from: &Path,
-    view: View,
-    flags: u32,
+    copied: Copied,
     to: &PathBuf,
     reach: &mut Reach,
 ) -> Result<(), MergeError> {
+    let (view, flags, same_file) = match copied {
+        Copied::Live => (View::Live, 0, false),
+        Copied::Merged { flags, same_file } => (View::Merged, flags, same_file),
+    };
     let found = step("look at the new", path, fs::symlink_metadata(from))?;
     match found.mode() & libc::S_IFMT {
         libc::S_IFREG => {
@@ -112,6 +119,13 @@ pub(super) fn copy(
                 step("set the properties of", path, compress_like(path, &writer))?;
             }
             step("write", path, copy_content(&reader, &writer))?;
+            // Before it gets its looks: this changes its time, and takes its capabilities.
+            if same_file
+                && !has_all_its_space(&writer)
+                && let Some(live) = host_file(path, reach)
+            {
+                step("reserve the space of", path, reserve_as(&live, &writer))?;
+            }
         }
         libc::S_IFLNK => {
             let target = step("read the new", path, fs::read_link(from))?;
@@ -158,12 +172,13 @@ fn has_all_its_space(file: &File) -> bool {
     file.metadata().is_ok_and(|found| found.blocks().saturating_mul(512) >= found.len())
 }
 
-/// Gives a file all the space that it needs for its length, if another one has it.
+/// Gives a file the space of another one, if that has all for its length.
 fn reserve_as(from: &File, to: &File) -> io::Result<()> {
-    if has_all_its_space(to) || !has_all_its_space(from) {
+    let length = from.metadata()?.len().min(to.metadata()?.len());
+    if length == 0 || has_all_its_space(to) || !has_all_its_space(from) {
         return Ok(());
     }
-    match rustix::fs::fallocate(to, FallocateFlags::KEEP_SIZE, 0, to.metadata()?.len()) {
+    match rustix::fs::fallocate(to, FallocateFlags::KEEP_SIZE, 0, length) {
         // A file system that cannot promise space.
         Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
         other => Ok(other?),

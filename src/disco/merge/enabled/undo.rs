@@ -13,7 +13,7 @@ use super::MergeError;
 use super::drive::{Strangers, is_same_content};
 use super::journal::{Item, Journal, Plan, Side, State, Work, read_sealed};
 use super::reach::{Reach, is_gone, step};
-use super::stage;
+use super::stage::{self, Copied};
 use super::style::Style;
 use crate::disco::changes::{self, Change, HostPath, Identity, View};
 
@@ -234,7 +234,7 @@ pub(super) fn part_from_other_names(plan: &Plan) -> Result<bool, MergeError> {
         // By another name, the file may be the new one already.
         let old = changed_in_place(plan, file);
         let content = old.and_then(|(number, _, content)| content.then(|| plan.slot(number, Side::Old)));
-        stage::copy(&slots[0], content.as_ref().unwrap_or(&slots[0]), View::Live, 0, &copy, &mut reach)?;
+        stage::copy(&slots[0], content.as_ref().unwrap_or(&slots[0]), Copied::Live, &copy, &mut reach)?;
         if let Some((_, style, _)) = old {
             step("keep", &slots[0], style.put_on(&reach.place(&copy)?, None))?;
         }
