@@ -17,11 +17,11 @@ use crate::tree::fingerprint;
 use crate::{kinds, make_image};
 
 /// Cases in the test that always runs.
-const FEW: usize = 80;
+const FEW: usize = 400;
 /// Cases of one dance.
 const BATCH: usize = 40;
 /// Dances under `DISCO_FULL`.
-const MANY_BATCHES: usize = 25;
+const MANY_BATCHES: usize = 100;
 /// Everything is this old before the operations; times that an operation sets are a little younger.
 const OLD: u64 = 1_000_000_000;
 /// Times from here on are those of the run itself.
