@@ -515,11 +515,10 @@ impl Walk<'_> {
     /// Whether what the merged view has at a path of the host is something of the host: as it is there, or a copy of it,
     /// of which the upper layer knows where it came from.
     fn is_of_host(&self, live: &Path) -> bool {
-        // Nobody copied the root of a layer, and a user's overlay cannot always keep where something came from.
-        live == self.at
-            || Rights::own() == Rights::User
-            || self.in_upper(live).symlink_metadata().is_err()
-            || self.has_copied_up(live)
+        // Where the upper layer has nothing, this is an error. Nobody copied the root of a layer, and a user's overlay cannot
+        // always keep where something came from.
+        let origin = xattr::get(self.in_upper(live), "trusted.overlay.origin");
+        origin.map_or(true, |origin| origin.is_some()) || live == self.at || Rights::own() == Rights::User
     }
 
     /// A path of the host in the merged view. No component of it is a link: the walk went through directories.
