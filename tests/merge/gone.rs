@@ -3,6 +3,8 @@
 use testbed::lab::{Lab, STATE};
 use testbed::universe::Universe;
 
+use crate::make_image;
+
 fn lab(script: &str, before: &str) -> Lab {
     let universe = Universe::empty().unwrap();
     universe.add("m-1/scripts/1.sh", &format!("#!/bin/bash -e\n{script}")).unwrap();
@@ -13,26 +15,35 @@ fn lab(script: &str, before: &str) -> Lab {
 
 #[test]
 fn the_store_of_an_earlier_run_that_cannot_be_removed_now_fails_no_merge() {
-    let lab = lab(
-        "if [ -e /root/second ]; then echo 2 > /srv/m; service web restart; else echo 1 > /srv/a/f; fi",
-        "mkdir -p /srv/a; mount -t tmpfs a /srv/a; echo 0 > /srv/m",
-    );
-    lab.node.write("/etc/init.d/web", "#!/bin/sh\necho $1 >> /root/log\n", 0o755).unwrap();
-    assert_eq!(lab.acme(&["dance"]).code, 0);
-    lab.shell("mount -o remount,ro /srv/a; touch /root/second");
-    let second = lab.acme(&["dance"]);
-    assert_eq!(second.code, 0, "{second:#?}");
-    assert_eq!(lab.shell("cat /srv/a/f /srv/m /root/log"), "1\n2\nrestart\n");
-    assert_eq!(lab.shell(&format!("ls {STATE}/journal; ls /srv/a/.acme-disco-undo")), "gone.1\nlast\n1.0\n");
-    // It is removed when it can be; what is kept of the run after it is not touched.
-    lab.shell("mount -o remount,rw /srv/a");
-    let back = lab.acme(&["rollback"]);
-    assert_eq!(back.code, 0, "{back:#?}");
-    assert_eq!(lab.shell("cat /srv/a/f /srv/m"), "1\n0\n");
-    assert_eq!(
-        lab.shell(&format!("ls {STATE}/journal; ls {STATE} | grep undo; ls /srv/a/.acme-disco-undo")),
-        ""
-    );
+    for (away, back_again) in [
+        ("mount -o remount,ro /srv/a", "mount -o remount,rw /srv/a"),
+        ("umount /srv/a", "mount -o loop /root/image /srv/a"),
+    ] {
+        let lab = lab(
+            "if [ -e /root/second ]; then echo 2 > /srv/m; service web restart; else echo 1 > /srv/a/f; fi",
+            "mkdir -p /srv/a; echo 0 > /srv/m",
+        );
+        make_image(&lab.node.path("/root/image"), "ext4", 16 << 20);
+        lab.shell("mount -o loop /root/image /srv/a; rmdir /srv/a/lost+found");
+        lab.node.write("/etc/init.d/web", "#!/bin/sh\necho $1 >> /root/log\n", 0o755).unwrap();
+        assert_eq!(lab.acme(&["dance"]).code, 0);
+        lab.shell(&format!("{away}; touch /root/second"));
+        let second = lab.acme(&["dance"]);
+        assert_eq!(second.code, 0, "{second:#?}");
+        assert_eq!(lab.shell("cat /srv/m /root/log"), "2\nrestart\n");
+        assert_eq!(lab.shell(&format!("ls {STATE}/journal")), "gone.1\nlast\n", "{away}");
+        // It is removed when it can be; what is kept of the run after it is not touched.
+        lab.shell(back_again);
+        assert_eq!(lab.shell("cat /srv/a/f; ls /srv/a/.acme-disco-undo"), "1\n1.0\n", "{away}");
+        let back = lab.acme(&["rollback"]);
+        assert_eq!(back.code, 0, "{back:#?}");
+        assert_eq!(lab.shell("cat /srv/a/f /srv/m"), "1\n0\n");
+        assert_eq!(
+            lab.shell(&format!("ls {STATE}/journal; ls {STATE} | grep undo; ls /srv/a/.acme-disco-undo")),
+            "",
+            "{away}"
+        );
+    }
 }
 
 #[test]
