@@ -41,9 +41,9 @@ const TOOLS: [Tool; 19] = [
     tool("cpio", "cpio", "looks into rpms"),
     tool("faketime", "faketime", "gives a second build another date"),
     tool("mmdebstrap", "mmdebstrap", "makes the root of a throw-away node"),
-    tool("mkfs.ext4", "e2fsprogs", "makes file systems on which a merge is tried"),
-    tool("mkfs.xfs", "xfsprogs", "makes others"),
-    tool("mkfs.btrfs", "btrfs-progs", "and others"),
+    tool("mkfs.ext4", "e2fsprogs", "makes file systems of ext4 on which a merge is tried"),
+    tool("mkfs.xfs", "xfsprogs", "makes such of xfs"),
+    tool("mkfs.btrfs", "btrfs-progs", "makes such of btrfs"),
 ];
 
 /// Installs what is missing, after saying what and why: for building and testing the project, and for the targets of
