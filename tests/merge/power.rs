@@ -16,6 +16,9 @@ const SIZE: u64 = 48 << 20;
 /// What lies on each disk: the client's state, and two file systems that are merged to.
 const PLACES: [&str; 3] = [STATE, "/srv", "/srv/b"];
 
+/// What merges keep after the dance.
+const MERGED: &str = "last\n/srv/.acme-disco-undo\n/srv/b/.acme-disco-undo\n";
+
 /// Without `DISCO_FULL`, one of so many cuts is tried.
 const ONE_OF: usize = 40;
 
@@ -30,20 +33,13 @@ fn unmount(lab: &Lab) {
     assert_eq!(lab.shell(&format!("umount {} && echo done", ["/srv/b", "/srv", STATE].join(" "))), "done\n");
 }
 
-/// What a command did to the disks.
-struct Recorded {
-    record: Record,
-    before: Vec<String>,
-    after: Vec<String>,
-}
-
-fn record(lab: &Lab, disks: &Disks, arguments: &[&str]) -> Recorded {
+/// What a command does to the disks.
+fn record(lab: &Lab, disks: &Disks, arguments: &[&str]) -> Record {
     lab.shell("sync");
-    let before = look(lab);
     let start = disks.start();
     let ended = lab.acme(arguments);
     assert_eq!(ended.code, 0, "{ended:#?}");
-    Recorded { record: disks.record(start), before, after: look(lab) }
+    disks.record(start)
 }
 
 /// Where to cut the power, and what is kept then.
@@ -57,35 +53,42 @@ fn cuts(record: &Record) -> Vec<(usize, Unkept)> {
     all.step_by(step).chain([(record.moments() - 1, Unkept::None)]).collect()
 }
 
-/// Cuts the power while the command ran. Of `remains`, the first is what merges are to keep when nothing of the command is left,
-/// the other one when all of it is.
-fn assert_all_or_nothing(lab: &Lab, recorded: &Recorded, remains: [&str; 2]) {
-    let Recorded { record, before, after } = recorded;
-    let (before, after) = (tree::without_times(before), tree::without_times(after));
+/// The only two states that there may be after a power cut.
+struct States {
+    /// With times: they are those of before the dance.
+    prepared: Vec<String>,
+    /// Without times.
+    merged: Vec<String>,
+}
+
+/// Cuts the power while a command ran that leads to one of both states.
+fn assert_all_or_nothing(lab: &Lab, record: &Record, states: &States, ends_merged: bool) {
     let (last, cuts) = (record.moments() - 1, cuts(record));
-    let (mut olds, mut news, mut recovered) = (0, 0, 0);
+    let (mut prepared, mut merged, mut recovered) = (0, 0, 0);
     for (moment, unkept) in &cuts {
         record.cut(*moment, *unkept, &lab.node.path(CUT)).unwrap();
         mount(lab, CUT);
         let next = lab.acme(&["rollback", "--noop", "--no-diff"]);
         recovered += u32::from(next.stdout.contains(": Recovered : the merge of run "));
-        let now = tree::without_times(&look(lab));
-        let (is_old, is_new) = (tree::difference(&now, &before), tree::difference(&now, &after));
-        let left = kept(lab);
+        let (now, left) = (look(lab), kept(lab));
         let when = format!("after moment {moment} of {last}, {unkept:?} kept: {next:#?}\n{left}");
-        match (&is_old, &is_new) {
-            (None, _) => olds += 1,
-            (_, None) => news += 1,
-            (Some(old), Some(new)) => {
-                panic!("{when}: neither the old state:\n{old}\nnor the new one:\n{new}")
-            }
+        let is_prepared = tree::difference(&now, &states.prepared);
+        let is_merged = tree::difference(&tree::without_times(&now), &states.merged);
+        if let (Some(prepared), Some(merged)) = (&is_prepared, &is_merged) {
+            panic!("{when}: neither the state before:\n{prepared}\nnor the merged one:\n{merged}");
         }
-        assert!(*moment < last || is_new.is_none(), "lost after the client was done, {when}");
-        assert_eq!(left, remains[usize::from(is_new.is_none())], "{when}");
+        let is_merged = is_merged.is_none();
+        assert!(*moment < last || is_merged == ends_merged, "lost after the client was done, {when}");
+        assert_eq!(left, if is_merged { MERGED } else { "" }, "{when}");
+        prepared += u32::from(!is_merged);
+        merged += u32::from(is_merged);
         unmount(lab);
     }
-    println!("{last} moments, {} cuts: {olds} old, {news} new, {recovered} seen to be recovered", cuts.len());
-    assert!(olds > 0 && news > 0 && recovered > 0);
+    println!(
+        "{last} moments, {} cuts: {prepared} times as before, {merged} times merged, {recovered} seen to be recovered",
+        cuts.len()
+    );
+    assert!(prepared > 0 && merged > 0 && recovered > 0);
 }
 
 #[test]
@@ -100,13 +103,14 @@ fn a_power_cut_at_any_moment_leaves_the_old_state_or_the_new_one() {
     let disks = Disks::show(&lab.node, DISKS, PLACES.map(|_| disk()).to_vec()).unwrap();
     mount(&lab, DISKS);
     prepare(&lab);
+    let prepared = look(&lab);
     let dance = record(&lab, &disks, &["dance", "--no-diff"]);
+    let states = States { prepared, merged: tree::without_times(&look(&lab)) };
     let rollback = record(&lab, &disks, &["rollback", "--no-diff"]);
     unmount(&lab);
     lab.shell(&format!("umount {DISKS}"));
     drop(disks);
 
-    let merged = "last\n/srv/.acme-disco-undo\n/srv/b/.acme-disco-undo\n";
-    assert_all_or_nothing(&lab, &dance, ["", merged]);
-    assert_all_or_nothing(&lab, &rollback, [merged, ""]);
+    assert_all_or_nothing(&lab, &dance, &states, true);
+    assert_all_or_nothing(&lab, &rollback, &states, false);
 }
